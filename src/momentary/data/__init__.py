@@ -1,0 +1,1 @@
+"""What happened: events, items, and their way into arrays."""

@@ -1,0 +1,1 @@
+"""Shared training parts that know no model by name."""

@@ -1,0 +1,1 @@
+"""Sessions in, scores out; one paper, one file."""

@@ -1,0 +1,73 @@
+"""What every model can do: fit, score, and give its state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from momentary.types import FloatArray, IntArray, Progress, Sessions, silent
+
+Arrays = dict[str, NDArray[Any]]
+"""A fitted model's numbers by name; numbers only, so that they are saved without pickle."""
+
+
+class Scorer(Protocol):
+    """Anything that can score the whole catalogue for a batch of sessions.
+
+    `Model(ModelConfig(...))` makes one; `tests/contract` holds the laws that all of them keep.
+    """
+
+    kind: ClassVar[str]
+    """The name of the model in artifacts, settings and on the command line."""
+
+    @property
+    def config(self) -> Any:  # noqa: ANN401 - each model has a frozen dataclass of its own
+        """The frozen dataclass that the model was made with."""
+        ...
+
+    def fit(
+        self,
+        sessions: Sessions,
+        *,
+        n_items: int,
+        rng: np.random.Generator,
+        progress: Progress = silent,
+    ) -> Self:
+        """Learn from sessions in time order; an item index is below `n_items`."""
+        ...
+
+    def score(self, sessions: Sessions) -> FloatArray:
+        """Score every item for every session, higher is better. Shape (sessions, items)."""
+        ...
+
+    def state(self) -> Arrays:
+        """What `fit` learned."""
+        ...
+
+    @classmethod
+    def from_state(cls, config: Any, state: Mapping[str, NDArray[Any]]) -> Self:  # noqa: ANN401
+        """The model that gave `state`, ready to score."""
+        ...
+
+
+@runtime_checkable
+class Incremental(Protocol):
+    """A model whose view of a visit is a small array that one click advances.
+
+    Law: advancing click by click scores the same as `score` on the whole session.
+    """
+
+    def start(self, count: int) -> FloatArray:
+        """The state of `count` visits before the first click. Shape (count, width)."""
+        ...
+
+    def advance(self, states: FloatArray, items: IntArray) -> FloatArray:
+        """The states after one more click each. Shapes (count, width), (count,)."""
+        ...
+
+    def score_states(self, states: FloatArray) -> FloatArray:
+        """Score every item from the states. Shape (count, items)."""
+        ...

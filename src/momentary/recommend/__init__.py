@@ -1,0 +1,1 @@
+"""Scores in, a list out; the same code offline and online."""

@@ -1,0 +1,248 @@
+"""The nouns that every room shares: events, items, sessions, recommendations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+ObjectArray = NDArray[np.object_]
+
+EVENT_TYPES = (
+    "view_item",
+    "view_item_list",
+    "select_item",
+    "add_to_cart",
+    "remove_from_cart",
+    "view_cart",
+    "purchase",
+    "refund",
+    "rate",
+    "review",
+    "share",
+    "search",
+)
+"""GA4's names for what a visitor does."""
+
+INTEREST_TYPES = ("view_item", "select_item", "add_to_cart", "purchase", "rate", "review", "share")
+"""The event types that say what a visitor wants: models learn from these by default."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that one visitor did with one item.
+
+    Attributes:
+        item_id: The item, as the outside world names it.
+        event_type: One of `EVENT_TYPES`.
+        timestamp_us: When, in microseconds since 1970-01-01 UTC.
+        event_id: Names the event; sending it twice counts once.
+        user_id: A visitor who is known.
+        anonymous_id: A visitor known only by a cookie or a device.
+        session_id: The visit, if the sender cuts visits itself.
+        value: What the event is worth, or a rating.
+        recommendation_id: The answer that showed the item, if one did.
+        position: Where on the list the item stood, from 0.
+        properties: Anything else.
+    """
+
+    item_id: str
+    event_type: str
+    timestamp_us: int
+    event_id: str
+    user_id: str | None = None
+    anonymous_id: str | None = None
+    session_id: str | None = None
+    value: float | None = None
+    price: float | None = None
+    currency: str | None = None
+    quantity: float | None = None
+    recommendation_id: str | None = None
+    position: int | None = None
+    properties: dict[str, Any] | None = None
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that can be recommended; the fields are those of schema.org's Product.
+
+    Attributes:
+        image: Path or URL of a picture; audio and video alike. Nothing is fetched by storing it.
+        group_id: Joins the variants of one product.
+        available: False while it cannot be had.
+        hidden: True keeps it out of every recommendation.
+    """
+
+    item_id: str
+    group_id: str | None = None
+    name: str | None = None
+    description: str | None = None
+    image: str | None = None
+    audio: str | None = None
+    video: str | None = None
+    brand: str | None = None
+    category: str | None = None
+    price: float | None = None
+    currency: str | None = None
+    available: bool = True
+    hidden: bool = False
+    properties: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sessions:
+    """Item sequences stored end to end, oldest event of a session first.
+
+    Attributes:
+        items: Item indices, 0 .. n_items-1. Shape (events,).
+        offsets: Session s is `items[offsets[s]:offsets[s + 1]]`. Shape (sessions + 1,).
+        times_us: Microseconds since 1970, ascending inside a session. Shape (events,).
+        users: Index of the visitor, -1 where unknown. Shape (sessions,).
+    """
+
+    items: IntArray
+    offsets: IntArray
+    times_us: IntArray
+    users: IntArray
+
+    def __post_init__(self) -> None:
+        if len(self.items) != len(self.times_us):
+            raise ValueError(
+                f"{len(self.items)} items but {len(self.times_us)} times; each event has both."
+            )
+        if len(self.offsets) != len(self.users) + 1:
+            raise ValueError(
+                f"{len(self.offsets)} offsets but {len(self.users)} users; "
+                "offsets hold one more than there are sessions."
+            )
+        if self.offsets[0] != 0 or self.offsets[-1] != len(self.items):
+            raise ValueError(
+                f"offsets run from {self.offsets[0]} to {self.offsets[-1]}; "
+                f"they must run from 0 to the number of events, {len(self.items)}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    @property
+    def lengths(self) -> IntArray:
+        """Events in each session. Shape (sessions,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def last_times_us(self) -> IntArray:
+        """Time of each session's last event, 0 for an empty session. Shape (sessions,)."""
+        last = np.zeros(len(self), dtype=np.int64)
+        filled = self.lengths > 0
+        last[filled] = self.times_us[self.offsets[1:][filled] - 1]
+        return last
+
+    def session(self, row: int) -> IntArray:
+        """Items of one session, oldest first."""
+        return self.items[self.offsets[row] : self.offsets[row + 1]]
+
+    def take(self, rows: IntArray) -> Sessions:
+        """The sessions at `rows`, in that order."""
+        lengths = self.lengths[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        events = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - self.offsets[rows], lengths)
+        return Sessions(
+            items=self.items[events],
+            offsets=offsets,
+            times_us=self.times_us[events],
+            users=self.users[rows],
+        )
+
+    @classmethod
+    def from_lists(
+        cls,
+        sessions: Sequence[Sequence[int] | IntArray],
+        *,
+        times_us: Sequence[Sequence[int] | IntArray] | None = None,
+        users: Sequence[int] | IntArray | None = None,
+    ) -> Sessions:
+        """Join lists of item indices; without times, event i of the whole happens at second i.
+
+        >>> Sessions.from_lists([[3, 1], [], [2]]).offsets.tolist()
+        [0, 2, 2, 3]
+        """
+        lengths = [len(session) for session in sessions]
+        total = sum(lengths)
+        return cls(
+            items=_joined(sessions, total),
+            offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
+            times_us=(
+                np.arange(total, dtype=np.int64) * 1_000_000
+                if times_us is None
+                else _joined(times_us, total)
+            ),
+            users=(
+                np.full(len(lengths), -1, dtype=np.int64)
+                if users is None
+                else np.asarray(users, dtype=np.int64)
+            ),
+        )
+
+
+def _joined(parts: Sequence[Sequence[int] | IntArray], total: int) -> IntArray:
+    joined = np.empty(total, dtype=np.int64)
+    start = 0
+    for part in parts:
+        joined[start : start + len(part)] = part
+        start += len(part)
+    return joined
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemTable:
+    """The catalogue as columns, one row an item, in the order of a model's item indices.
+
+    Attributes:
+        item_ids: Outside ids. Shape (items,).
+        names: Titles, None where unknown. Shape (items,).
+        price: NaN where unknown. Shape (items,).
+        available: False while an item cannot be had, or is hidden. Shape (items,).
+        attributes: Columns of strings by name (brand, category, group_id and the scalar
+            properties), None where unknown. Each of shape (items,).
+    """
+
+    item_ids: ObjectArray
+    names: ObjectArray
+    price: NDArray[np.float64]
+    available: BoolArray
+    attributes: Mapping[str, ObjectArray]
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+
+class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
+    """One item of an answer.
+
+    Attributes:
+        rank: Place on the list, from 1.
+        score: Higher is better; comparable inside one answer only.
+        reasons: Plain sentences, true of the data the model learned from.
+    """
+
+    item_id: str
+    score: float
+    rank: int
+    reasons: tuple[str, ...] = ()
+
+
+class Progress(Protocol):
+    """Told how far long work has come; the command line draws it."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """`done` of `total` steps are finished; `note` is a few words, such as the loss."""
+        ...
+
+
+def silent(done: int, total: int, note: str = "") -> None:
+    """A `Progress` that says nothing."""
