@@ -1,0 +1,276 @@
+"""Save and load models: safetensors for the numbers, JSON for the rest, never pickle.
+
+A bundle is a folder: `manifest.json`, `items.json` (the outside ids in the order of the item
+indices) and one `ROLE.safetensors` for each scorer. The manifest carries the sha256 of every
+other file; loading refuses a folder that does not match.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from momentary import __version__
+from momentary.data.vocabulary import Vocabulary
+from momentary.errors import ArtifactError, SettingsError
+from momentary.models.protocol import Scorer
+
+FORMAT = 1
+"""Raised when old bundles can no longer be read."""
+
+KINDS = {
+    "popularity": ("momentary.models.popularity", "Popularity", "PopularityConfig"),
+    "personal_popularity": (
+        "momentary.models.popularity",
+        "PersonalPopularity",
+        "PersonalPopularityConfig",
+    ),
+    "item_knn": ("momentary.models.item_knn", "ItemKNN", "ItemKNNConfig"),
+    "sequential_rules": (
+        "momentary.models.sequential_rules",
+        "SequentialRules",
+        "SequentialRulesConfig",
+    ),
+    "vsknn": ("momentary.models.session_knn", "VSKNN", "VSKNNConfig"),
+    "vstan": ("momentary.models.session_knn", "VSTAN", "VSTANConfig"),
+    "factorization": ("momentary.models.factorization", "Factorization", "FactorizationConfig"),
+    "gru4rec": ("momentary.models.gru4rec", "GRU4Rec", "GRU4RecConfig"),
+}
+"""Kind to module, model and configuration; a module is imported when its model is wanted."""
+
+
+def make(kind: str, settings: Mapping[str, object] | None = None) -> Scorer:
+    """An unfitted model from plain settings, as they stand in TOML or on a command line.
+
+    Raises:
+        SettingsError: If the kind or a setting is unknown, or a value cannot work.
+    """
+    if kind not in KINDS:
+        raise SettingsError(f"There is no model {kind!r}; there are {', '.join(KINDS)}.")
+    module_name, model_name, config_name = KINDS[kind]
+    module = importlib.import_module(module_name)
+    config_type = getattr(module, config_name)
+    wanted = dict(settings or {})
+    known = [field.name for field in fields(config_type)]
+    for name in wanted:
+        if name not in known:
+            raise SettingsError(f"{kind} has no setting {name!r}; it has {', '.join(known)}.")
+    try:
+        config = msgspec.convert(wanted, config_type, strict=False)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise SettingsError(f"{kind}: {error}") from error
+    model: Scorer = getattr(module, model_name)(config)
+    return model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """Models that were trained together and share their item indices.
+
+    Attributes:
+        scorers: By role: "main" answers, "related" relates items and gives reasons, "fallback"
+            answers when the main one cannot.
+        items: Outside ids in the order of the item indices.
+        facts: What a reader wants to know: data, sizes, metrics; JSON values only.
+        version: Name of the folder, "" before it is saved.
+    """
+
+    scorers: Mapping[str, Scorer]
+    items: Vocabulary
+    facts: Mapping[str, Any]
+    version: str = ""
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    kind: str
+    config: dict[str, Any]
+    sha256: str
+
+
+class _Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    format: int
+    momentary: str
+    created: str
+    items_sha256: str
+    scorers: dict[str, _Part]
+    facts: dict[str, Any]
+
+
+def save(bundle: Bundle, folder: Path, *, now: datetime) -> None:
+    """Write a bundle to a folder that does not exist yet; it appears whole or not at all.
+
+    Raises:
+        ArtifactError: If the folder exists.
+    """
+    if folder.exists():
+        raise ArtifactError(f"{folder} exists; a saved model is never overwritten.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
+    try:
+        parts = {}
+        for role, scorer in bundle.scorers.items():
+            file = draft / f"{role}.safetensors"
+            arrays = {name: np.ascontiguousarray(array) for name, array in scorer.state().items()}
+            save_file(arrays, file)
+            parts[role] = _Part(
+                kind=scorer.kind,
+                config={name: _json(value) for name, value in asdict(scorer.config).items()},
+                sha256=_sha256(file),
+            )
+        items = draft / "items.json"
+        items.write_bytes(msgspec.json.encode(bundle.items.ids))
+        manifest = _Manifest(
+            format=FORMAT,
+            momentary=__version__,
+            created=now.astimezone(UTC).isoformat(timespec="seconds"),
+            items_sha256=_sha256(items),
+            scorers=parts,
+            facts=dict(bundle.facts),
+        )
+        pretty = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+        (draft / "manifest.json").write_bytes(pretty + b"\n")
+        for file in draft.iterdir():
+            _sync(file)
+        draft.rename(folder)
+        _sync(folder.parent)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def load(folder: Path) -> Bundle:
+    """Read a bundle back, ready to score.
+
+    Raises:
+        ArtifactError: If something is missing, damaged, or of another format.
+    """
+    manifest = read_manifest(folder)
+    items_file = folder / "items.json"
+    _check(items_file, manifest.items_sha256)
+    scorers = {}
+    for role, part in manifest.scorers.items():
+        file = folder / f"{role}.safetensors"
+        _check(file, part.sha256)
+        model_type = type(make(part.kind, part.config))
+        try:
+            arrays = load_file(file)
+        except SafetensorError as error:
+            raise ArtifactError(f"{file} cannot be read: {error}. Train again.") from error
+        scorers[role] = model_type.from_state(make(part.kind, part.config).config, arrays)
+    return Bundle(
+        scorers=scorers,
+        items=Vocabulary(msgspec.json.decode(items_file.read_bytes(), type=list[str])),
+        facts=manifest.facts,
+        version=folder.name,
+    )
+
+
+def read_manifest(folder: Path) -> _Manifest:
+    """What a saved bundle says of itself.
+
+    Raises:
+        ArtifactError: If there is none, or it is of another format.
+    """
+    file = folder / "manifest.json"
+    if not file.is_file():
+        raise ArtifactError(f"{folder} holds no saved model; run: momentary train")
+    try:
+        manifest = msgspec.json.decode(file.read_bytes(), type=_Manifest)
+    except msgspec.MsgspecError as error:
+        raise ArtifactError(f"{file} is damaged: {error}. Train again.") from error
+    if manifest.format != FORMAT:
+        raise ArtifactError(
+            f"{file} has format {manifest.format}, this momentary reads {FORMAT}. Train again."
+        )
+    return manifest
+
+
+class ModelStore:
+    """The saved bundles of one workspace and the alias `prod`, which the service answers with."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._aliases = root / "aliases.json"
+
+    def add(self, bundle: Bundle, *, now: datetime) -> str:
+        """Save a bundle under a new version name: kind, time and a running number if need be."""
+        stem = f"{bundle.scorers['main'].kind}-{now.astimezone(UTC):%Y%m%dT%H%M%S}"
+        version, number = stem, 1
+        while (self.root / version).exists():
+            number += 1
+            version = f"{stem}-{number}"
+        save(bundle, self.root / version, now=now)
+        return version
+
+    def versions(self) -> tuple[str, ...]:
+        """All saved versions, oldest first."""
+        folders = [file.parent for file in self.root.glob("*/manifest.json")]
+        shown = [folder for folder in folders if not folder.name.startswith(".")]
+        return tuple(
+            folder.name
+            for folder in sorted(shown, key=lambda f: (read_manifest(f).created, f.name))
+        )
+
+    def promote(self, version: str, *, alias: str = "prod") -> None:
+        """Let an alias mean this version; the change is atomic."""
+        read_manifest(self.root / version)
+        draft = self._aliases.with_suffix(".draft")
+        draft.write_bytes(msgspec.json.encode({**self.aliases(), alias: version}))
+        _sync(draft)
+        draft.replace(self._aliases)
+
+    def aliases(self) -> dict[str, str]:
+        """Alias to version."""
+        if not self._aliases.is_file():
+            return {}
+        return msgspec.json.decode(self._aliases.read_bytes(), type=dict[str, str])
+
+    def load(self, name: str = "prod") -> Bundle:
+        """The bundle of a version or an alias.
+
+        Raises:
+            ArtifactError: If there is no such model; the message names those that exist.
+        """
+        version = self.aliases().get(name, name)
+        if not (self.root / version / "manifest.json").is_file():
+            there = ", ".join((*self.aliases(), *self.versions())) or "none yet"
+            raise ArtifactError(f"There is no model {name!r} ({there}); run: momentary train")
+        return load(self.root / version)
+
+
+def _json(value: object) -> object:
+    """JSON knows no infinity; as text it comes back through `make`."""
+    return str(value) if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _check(file: Path, sha256: str) -> None:
+    if not file.is_file():
+        raise ArtifactError(f"{file} is missing; restore it or train again.")
+    if _sha256(file) != sha256:
+        raise ArtifactError(f"{file} was changed or damaged since it was saved; train again.")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,250 @@
+"""GRU4Rec against an independent derivation of the papers' equations in NumPy."""
+
+import numpy as np
+import pytest
+import torch
+
+from momentary.data.batches import SessionParallel
+from momentary.errors import MomentaryError
+from momentary.models.gru4rec import GRU4Rec, GRU4RecConfig, _Trainer
+from momentary.types import Sessions
+
+SESSIONS = Sessions.from_lists(
+    [[0, 1, 2, 3], [2, 3, 4], [4, 5, 6, 0, 1], [6, 0], [1, 2, 3, 4, 5], [5], [3, 4, 5, 6]]
+)
+N_ITEMS = 7
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def gru_step(weights, x, h, depth=0):
+    """The cell as the module's docstring states it, in float64."""
+    w, u, b, c = (np.asarray(weights[f"{name}{depth}"], dtype=np.float64) for name in "wubc")
+    units = h.shape[1]
+    gate = [slice(i * units, (i + 1) * units) for i in range(3)]
+    r = sigmoid(x @ w[gate[0]].T + b[gate[0]] + h @ u[gate[0]].T + c[gate[0]])
+    z = sigmoid(x @ w[gate[1]].T + b[gate[1]] + h @ u[gate[1]].T + c[gate[1]])
+    n = np.tanh(x @ w[gate[2]].T + b[gate[2]] + r * (h @ u[gate[2]].T + c[gate[2]]))
+    return (1 - z) * n + z * h
+
+
+def fitted(**changes):
+    settings = {"units": (5,), "batch_size": 3, "n_sample": 4, "epochs": 2, **changes}
+    model = GRU4Rec(GRU4RecConfig(**settings))
+    return model.fit(SESSIONS, n_items=N_ITEMS, rng=np.random.default_rng(3))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"input": "tied"}, {"input": "separate", "embedding": 4}, {"units": (6, 5)}],
+    ids=["tied", "separate", "two_layers"],
+)
+def test_scores_are_those_of_the_equations(changes):
+    model = fitted(**changes)
+    state = model.state()
+    table = state.get("inputs", state["items"])
+    session = [2, 3, 4, 0]
+    hidden = [np.zeros((1, units)) for units in model.config.units]
+    for item in session:
+        x = table[[item]].astype(np.float64)
+        for depth, h in enumerate(hidden):
+            hidden[depth] = x = gru_step(state, x, h, depth)
+    expected = hidden[-1] @ state["items"].T + state["biases"].T
+    np.testing.assert_allclose(model.score(Sessions.from_lists([session])), expected, rtol=2e-5)
+
+
+def test_one_hot_input_adds_the_items_own_gate_inputs():
+    model = fitted(input="one_hot")
+    state = model.state()
+    assert state["inputs"].shape == (N_ITEMS, 15)
+    state["w0"] = np.eye(15)
+    hidden = gru_step(state, state["inputs"][[4]].astype(np.float64), np.zeros((1, 5)))
+    expected = hidden @ state["items"].T + state["biases"].T
+    np.testing.assert_allclose(model.score(Sessions.from_lists([[4]])), expected, rtol=2e-5)
+
+
+def loss_in_numpy(weights, inputs, candidates, hidden, config, counts):
+    """The batch's mean loss from weights alone, for both losses, after the papers."""
+    x = weights["items"][inputs]
+    scores = gru_step(weights, x, hidden) @ weights["items"][candidates].T
+    scores = scores + weights["biases"][candidates].T
+    batch = len(inputs)
+    own = np.arange(batch)
+    if config.loss == "cross_entropy":
+        offered = np.where(
+            np.arange(len(candidates)) < batch,
+            counts[candidates],
+            counts[candidates] ** config.sample_alpha,
+        )
+        scores = scores - config.logq * np.log(offered)
+        probability = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+        return -np.log(probability[own, own]).sum() / config.batch_size
+    scores = np.where(scores > 0, scores, config.elu * (np.exp(scores) - 1))
+    weight = np.exp(scores)
+    weight[own, own] = 0
+    weight /= weight.sum(axis=1, keepdims=True)
+    won = (weight * sigmoid(scores[own, own][:, None] - scores)).sum(axis=1)
+    penalty = (weight * scores**2).sum(axis=1)
+    return (-np.log(won) + config.regularization * penalty).sum() / config.batch_size
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "bpr_max"])
+def test_one_step_moves_the_weights_along_the_numerical_gradient(loss):
+    config = GRU4RecConfig(
+        units=(4,),
+        batch_size=3,
+        n_sample=5,
+        loss=loss,
+        dropout_hidden=0,
+        learning_rate=0.1,
+        momentum=0,
+        elu=0.7,
+    )
+    counts = np.bincount(SESSIONS.items, minlength=N_ITEMS)
+    trainer = _Trainer(config, counts=counts, rng=np.random.default_rng(0))
+    trainer.hidden = [torch.zeros(3, 4)]
+    weights = {
+        name: tensor.detach().double().numpy().copy()
+        for name, tensor in {**trainer.network.dense(), **trainer.network.tables}.items()
+    }
+    step = next(iter(SessionParallel.plan(SESSIONS, batch_size=3)))
+    negatives = trainer.draw().numpy()
+    trainer.drawn -= 1
+    candidates = np.concatenate([step.targets, negatives])
+    summed = trainer.step(step)
+    hidden = np.zeros((3, 4))
+
+    def mean_loss():
+        return loss_in_numpy(weights, step.inputs, candidates, hidden, config, counts)
+
+    assert summed / config.batch_size == pytest.approx(mean_loss(), rel=1e-5)
+
+    moved = {**trainer.network.dense(), **trainer.network.tables}
+    width = 1e-6
+    for name, before in weights.items():
+        gradient = np.zeros_like(before)
+        for place in np.ndindex(before.shape):
+            kept = before[place]
+            before[place] = kept + width
+            above = mean_loss()
+            before[place] = kept - width
+            gradient[place] = (above - mean_loss()) / (2 * width)
+            before[place] = kept
+        expected = before - 0.1 * gradient / np.sqrt(gradient**2 + 1e-6)
+        # Where the gradient is near 0, Adagrad's first step magnifies rounding.
+        clear = (np.abs(gradient) > 1e-4) | (gradient == 0)
+        assert clear.mean() > 0.5, name
+        np.testing.assert_allclose(
+            moved[name].detach().numpy()[clear], expected[clear], atol=2e-4, err_msg=name
+        )
+
+
+def test_rows_that_a_step_does_not_touch_stay():
+    config = GRU4RecConfig(units=(4,), batch_size=1, n_sample=1, epochs=1, momentum=0.5)
+    counts = np.array([3, 3, 0, 0, 0])
+    trainer = _Trainer(config, counts=counts, rng=np.random.default_rng(0))
+    trainer.hidden = [torch.zeros(1, 4)]
+    before = trainer.network.items.clone()
+    trainer.step(next(iter(SessionParallel.plan(Sessions.from_lists([[0, 1]]), batch_size=1))))
+    assert torch.equal(trainer.network.items[2:], before[2:])
+    assert not torch.equal(trainer.network.items[:2], before[:2])
+
+
+def test_memory_is_cleared_where_a_session_begins():
+    config = GRU4RecConfig(units=(4,), batch_size=3, n_sample=4)
+    first = next(iter(SessionParallel.plan(SESSIONS, batch_size=3)))
+    assert first.fresh.all()
+    losses = []
+    for memory in (0.0, 0.9):
+        counts = np.bincount(SESSIONS.items, minlength=N_ITEMS)
+        trainer = _Trainer(config, counts=counts, rng=np.random.default_rng(0))
+        trainer.hidden = [torch.full((3, 4), memory)]
+        losses.append(trainer.step(first))
+    assert losses[0] == losses[1]
+
+
+def test_advancing_leaves_the_callers_states_alone():
+    model = fitted()
+    states = model.start(2)
+    assert model.advance(states, np.array([1, 2])).any()
+    np.testing.assert_array_equal(states, np.zeros((2, 5), dtype=np.float32))
+
+
+@pytest.mark.parametrize("units", [(5,), (6, 5)])
+def test_click_by_click_scores_as_the_whole_session(units):
+    model = fitted(units=units)
+    states = model.start(1)
+    for item in (3, 1, 6):
+        states = model.advance(states, np.array([item]))
+    whole = model.score(Sessions.from_lists([[3, 1, 6]]))
+    np.testing.assert_allclose(model.score_states(states), whole, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "bpr_max"])
+@pytest.mark.parametrize("tie", ["tied", "separate", "one_hot"])
+def test_a_cycle_is_learned_and_progress_reaches_the_end(loss, tie):
+    told = []
+    config = GRU4RecConfig(
+        units=(16,), batch_size=4, n_sample=8, epochs=6, learning_rate=0.2, loss=loss, input=tie
+    )
+    model = GRU4Rec(config).fit(
+        Sessions.from_lists([[i % 7, (i + 1) % 7, (i + 2) % 7] for i in range(200)]),
+        n_items=N_ITEMS,
+        rng=np.random.default_rng(0),
+        progress=lambda done, total, note="": told.append((done, total, note)),
+    )
+    best = model.score(Sessions.from_lists([[i] for i in range(7)])).argmax(axis=1)
+    np.testing.assert_array_equal(best, (np.arange(7) + 1) % 7)
+    assert model.losses[-1] < model.losses[0]
+    assert told[-1][0] == told[-1][1]
+    assert "loss" in told[-1][2]
+
+
+def test_without_negatives_a_lone_lane_is_passed_over():
+    model = fitted(batch_size=2, n_sample=0)
+    assert np.isfinite(model.score(SESSIONS)).all()
+
+
+def test_items_that_training_never_saw_share_the_lowest_score():
+    model = GRU4Rec(GRU4RecConfig(units=(4,), batch_size=2, n_sample=4))
+    model.fit(Sessions.from_lists([[5, 1, 3], [3, 1]]), n_items=8, rng=np.random.default_rng(0))
+    scores = model.score(Sessions.from_lists([[1], []]))
+    for row in scores:
+        assert set(np.flatnonzero(row == row.min())) >= {0, 2, 4, 6, 7}
+
+
+def test_sessions_of_one_event_cannot_train():
+    with pytest.raises(MomentaryError, match="no next item"):
+        GRU4Rec().fit(Sessions.from_lists([[0], [1]]), n_items=2, rng=np.random.default_rng(0))
+
+
+def test_divergence_is_named():
+    config = GRU4RecConfig(units=(4,), batch_size=2, n_sample=2, learning_rate=99, epochs=1)
+    trainer = _Trainer(config, counts=np.ones(7, int), rng=np.random.default_rng(0))
+    trainer.network.biases[:] = float("nan")
+    with pytest.raises(MomentaryError, match="learning_rate"):
+        trainer.run(SessionParallel.plan(SESSIONS, batch_size=2), lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("units", ()),
+        ("units", (0,)),
+        ("input", "none"),
+        ("loss", "mse"),
+        ("batch_size", 0),
+        ("n_sample", -1),
+        ("epochs", 0),
+        ("learning_rate", 0),
+        ("learning_rate", float("nan")),
+        ("momentum", 1),
+        ("dropout_hidden", 1),
+        ("sample_alpha", 2),
+    ],
+)
+def test_bad_settings_are_refused_by_name(setting, value):
+    with pytest.raises(ValueError, match=setting):
+        GRU4RecConfig(**{setting: value})
