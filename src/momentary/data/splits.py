@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from momentary.data.sessions import SessionLog
-from momentary.data.vocabulary import Vocabulary
+from momentary.data.sessions import SessionLog, keep_items, renumber_items
 from momentary.errors import DataError, LeakError
 from momentary.types import IntArray, Sessions
 
@@ -94,15 +93,16 @@ def split_at(log: SessionLog, cut_us: int, *, min_item_events: int = 1) -> Split
     found = audit(train, test, cut_us=cut_us)
     found.refuse()
 
-    counts = np.bincount(train.items, minlength=len(log.items))
-    kept = np.flatnonzero(counts >= max(min_item_events, 1))
-    renumbered = np.full(len(log.items), -1, dtype=np.int64)
-    renumbered[kept] = np.arange(len(kept))
-    items = Vocabulary(log.items.ids[index] for index in kept)
-    known = _keep_items(test, renumbered)
+    past = keep_items(_log(log, train), min_events=min_item_events)
+    renumbered = past.items.indices(log.items.ids)
+    known = renumber_items(test, renumbered)
     return Split(
-        train=_log(log, items, _keep_items(train, renumbered)),
-        test=_log(log, items, known),
+        train=past,
+        test=SessionLog(
+            sessions=known.take(np.flatnonzero(known.lengths > 0)),
+            items=past.items,
+            visitors=log.visitors,
+        ),
         cut_us=cut_us,
         audit=replace(
             found,
@@ -131,21 +131,8 @@ def audit(train: Sessions, test: Sessions, *, cut_us: int) -> Audit:
     )
 
 
-def _log(log: SessionLog, items: Vocabulary, sessions: Sessions) -> SessionLog:
-    filled = sessions.take(np.flatnonzero(sessions.lengths > 0))
-    return SessionLog(sessions=filled, items=items, visitors=log.visitors)
-
-
-def _keep_items(sessions: Sessions, renumbered: IntArray) -> Sessions:
-    items = renumbered[sessions.items]
-    known = items >= 0
-    before = np.concatenate([[0], np.cumsum(known)])
-    return Sessions(
-        items=items[known],
-        offsets=before[sessions.offsets].astype(np.int64),
-        times_us=sessions.times_us[known],
-        users=sessions.users,
-    )
+def _log(log: SessionLog, sessions: Sessions) -> SessionLog:
+    return SessionLog(sessions=sessions, items=log.items, visitors=log.visitors)
 
 
 def _fingerprints(sessions: Sessions) -> IntArray:

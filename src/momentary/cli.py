@@ -1,0 +1,520 @@
+"""The command `momentary`: parse, call one function, print."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from momentary import __version__
+from momentary.errors import MomentaryError, SettingsError
+
+if TYPE_CHECKING:
+    from momentary.data.workspace import Workspace
+    from momentary.models.artifact import Bundle
+    from momentary.recommend.pipeline import Recommender
+    from momentary.types import Progress, Recommendation
+
+    Bars = Callable[[str], Progress]
+
+app = typer.Typer(
+    name="momentary",
+    help="A self-hosted personalization engine: import events, train, compare, serve.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_out = Console()
+_err = Console(stderr=True)
+
+Home = Annotated[
+    Path | None,
+    typer.Option(help="Workspace folder; MOMENTARY_HOME, or ./momentary-home.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A model setting, such as epochs=5; may be repeated."),
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="TOML file with one table a model, as tune writes.")
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", "-m", help="A model; may be repeated. Default: all of them."),
+]
+Days = Annotated[float, typer.Option(help="The last so many days of the events are the test.")]
+MinEvents = Annotated[int, typer.Option(help="Leave out items with fewer training events.")]
+Seed = Annotated[int, typer.Option(help="Draws everything that chance decides.")]
+Count = Annotated[int, typer.Option("-k", help="How many items.")]
+
+
+def main() -> None:
+    """Run the command line; bad use ends in one line and exit code 2."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(arguments)
+    except MomentaryError as error:
+        if debug:
+            raise
+        _err.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _err.print("Stopped.")
+        sys.exit(130)
+    except Exception as error:
+        if debug:
+            raise
+        _err.print(
+            f"[bold red]Unexpected error:[/] {type(error).__name__}: {escape(str(error))} "
+            "(run again with --debug and report what it prints)",
+            soft_wrap=True,
+        )
+        sys.exit(1)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"momentary {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    home: Annotated[Path, typer.Option(help="Folder to work in.")] = Path("demo-home"),
+    serve: Annotated[bool, typer.Option(help="End with the running service.")] = True,
+    port: Annotated[int, typer.Option(help="Where the service listens.")] = 8080,
+) -> None:
+    """Real groceries, from import to a running service, in two minutes.
+
+    Example: momentary demo --no-serve
+    """
+    from momentary.demo import run_demo
+
+    with _bars() as bar:
+        run_demo(home, console=_out, bar=bar)
+    if serve:
+        _serve(home, port=port, host="127.0.0.1")
+
+
+@app.command()
+def doctor(
+    files: Annotated[list[Path], typer.Argument(help="Files to look at.")],
+    json: Json = False,
+) -> None:
+    """Look at data files: what they hold, what is wrong, what they are good for.
+
+    Example: momentary doctor clicks.csv products.jsonl
+    """
+    import msgspec
+
+    from momentary.data.doctor import examine, render
+
+    reports = [examine(file) for file in files]
+    if json:
+        _print_json(msgspec.to_builtins(reports))
+        return
+    for report in reports:
+        _out.print(render(report))
+
+
+@app.command("import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="Event or item files.")],
+    home: Home = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="Say which column is what, such as item_id=sku; may be repeated."),
+    ] = None,
+    event_type: Annotated[
+        str | None, typer.Option(help="Type of all events of a file that names none.")
+    ] = None,
+    order_as_time: Annotated[
+        bool, typer.Option(help="The file has no times: take its order instead.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Bring events and items into the workspace; doing it twice adds nothing.
+
+    Example: momentary import clicks.csv products.jsonl --column item_id=sku
+    """
+    import msgspec
+
+    from momentary.data.formats import detect, with_choices
+    from momentary.data.importer import import_files
+    from momentary.data.workspace import Workspace
+
+    mapping = dict(_pair(each, "--column") for each in column or [])
+    layouts = {
+        file: with_choices(
+            detect(file), columns=mapping, event_type=event_type, order_as_time=order_as_time
+        )
+        for file in files
+    }
+    with Workspace.open(_home(home), create=True) as workspace, _bars() as bar:
+        report = import_files(workspace, files, layouts=layouts, progress=bar("import"))
+    if json:
+        _print_json(msgspec.to_builtins(report))
+        return
+    _out.print(
+        f"{report.rows:,} rows read in {report.seconds:.1f} s: "
+        f"[bold]{report.events_added:,} events added[/], {report.duplicates:,} were there already; "
+        f"{report.items_added:,} items added, {report.items_updated:,} updated."
+    )
+    if report.skipped:
+        _out.print(f"{report.skipped:,} rows name no item and were passed over.")
+    if report.rejects:
+        where = ", ".join(str(file) for file in report.reject_files)
+        _out.print(f"[yellow]{report.rejects:,} rows were set aside[/], with reasons, in {where}")
+
+
+@app.command()
+def train(
+    home: Home = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="What to train.")] = "gru4rec",
+    settings: Settings = None,
+    config: ConfigFile = None,
+    min_item_events: MinEvents = 5,
+    seed: Seed = 0,
+    promote: Annotated[bool, typer.Option(help="Let the service answer with it.")] = True,
+    json: Json = False,
+) -> None:
+    """Train a model on all events of the workspace and save it.
+
+    Example: momentary train --model gru4rec --set epochs=5 --set units=[128]
+    """
+    from datetime import UTC, datetime
+
+    import numpy as np
+
+    from momentary.data.sessions import keep_items, workspace_sessions
+    from momentary.models.artifact import ModelStore, make
+    from momentary.models.training import train as train_bundle
+
+    scorer = make(model, _model_settings([model], settings, config)[model])
+    with _workspace(home) as workspace:
+        log = keep_items(workspace_sessions(workspace), min_events=min_item_events)
+        rng = np.random.default_rng(seed)
+        with _bars() as bar:
+            bundle = train_bundle(log, scorer, rng=rng, progress=bar(f"train {model}"))
+        store = ModelStore(workspace.models)
+        version = store.add(bundle, now=datetime.now(UTC))
+        if promote:
+            store.promote(version)
+    facts = {"version": version, "promoted": promote, **bundle.facts}
+    if json:
+        _print_json(facts)
+        return
+    _out.print(
+        f"[bold]{version}[/] learned {facts['items']:,} items from {facts['events']:,} events in "
+        f"{facts['sessions']:,} sessions ({facts['from'][:10]} to {facts['to'][:10]}), "
+        f"{facts['fit_cpu_s']:.1f} CPU seconds."
+    )
+    _out.print("It answers now: momentary serve" if promote else "Promote it by training again.")
+
+
+@app.command()
+def evaluate(
+    home: Home = None,
+    models: Models = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="next_item, completion or next_basket; may be repeated."),
+    ] = None,
+    days: Days = 7.0,
+    settings: Settings = None,
+    config: ConfigFile = None,
+    min_item_events: MinEvents = 5,
+    max_queries: Annotated[int, typer.Option(help="Ask at most so many queries.")] = 5_000,
+    seed: Seed = 0,
+    plot: Annotated[Path | None, typer.Option(help="Draw the leaderboard: PNG or SVG.")] = None,
+    json: Json = False,
+) -> None:
+    """Compare models honestly: train on the past, ask about the last days.
+
+    Example: momentary evaluate -m gru4rec -m vstan --days 14 --plot board.png
+    """
+    import msgspec
+
+    from momentary.data.sessions import workspace_sessions
+    from momentary.data.splits import split_last_days
+    from momentary.evaluation.trials import TrialConfig, run_trial
+    from momentary.models.artifact import KINDS, make
+
+    kinds = models or list(KINDS)
+    chosen = _model_settings(kinds, settings, config)
+    made = {kind: make(kind, chosen[kind]) for kind in kinds}
+    try:
+        trial_config = msgspec.convert(
+            {"tasks": task or ["next_item"], "max_queries": max_queries, "seed": seed}, TrialConfig
+        )
+    except (msgspec.ValidationError, ValueError) as error:
+        raise SettingsError(str(error)) from error
+    with _workspace(home) as workspace:
+        log = workspace_sessions(workspace)
+    split = split_last_days(log, days, min_item_events=min_item_events)
+    with _bars() as bar:
+        trial = run_trial(split, made, config=trial_config, progress=bar)
+    for name, board in trial.boards.items():
+        if plot:
+            board.plot(plot if len(trial.boards) == 1 else plot.with_stem(f"{plot.stem}-{name}"))
+        if not json:
+            _out.print(board.render())
+    if json:
+        _print_json(msgspec.to_builtins({"audit": split.audit, "boards": trial.boards}))
+    else:
+        _out.print(
+            f"{split.audit.unknown_items:,} test events of items that training never saw are left "
+            "out. Ties count against a model."
+        )
+
+
+@app.command()
+def tune(
+    home: Home = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="What to tune.")] = "gru4rec",
+    trials: Annotated[int, typer.Option(help="Trials in all, earlier ones included.")] = 20,
+    metric: Annotated[str, typer.Option(help="recall or mrr, at 20.")] = "mrr",
+    task: Annotated[str, typer.Option(help="next_item, completion or next_basket.")] = "next_item",
+    days: Annotated[float, typer.Option(help="Days kept for the test; never looked at.")] = 7.0,
+    validation_days: Annotated[float, typer.Option(help="Days before those; they decide.")] = 7.0,
+    min_item_events: MinEvents = 5,
+    seed: Seed = 0,
+    write: Annotated[
+        Path | None, typer.Option(help="Write the settings to this TOML file.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Search a model's settings on days before the test; interrupted searches go on.
+
+    Example: momentary tune -m vstan --trials 30 --write vstan.toml
+    """
+    import msgspec
+
+    from momentary.data.sessions import workspace_sessions
+    from momentary.data.splits import split_last_days
+    from momentary.evaluation.tuning import TuneConfig
+    from momentary.evaluation.tuning import tune as search
+
+    wanted = {"trials": trials, "metric": metric, "task": task, "seed": seed}
+    try:
+        search_config = msgspec.convert(wanted, TuneConfig)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise SettingsError(str(error)) from error
+    with _workspace(home) as workspace:
+        past = split_last_days(workspace_sessions(workspace), days).train
+        split = split_last_days(past, validation_days, min_item_events=min_item_events)
+        with _bars() as bar:
+            found = search(
+                model,
+                split,
+                journal=workspace.root / "tuning.sqlite",
+                config=search_config,
+                progress=bar(f"tune {model}"),
+            )
+    if write:
+        write.write_text(found.to_toml(), encoding="utf-8")
+    if json:
+        _print_json(msgspec.to_builtins(found))
+        return
+    _out.print(escape(found.to_toml().rstrip()))
+    if write:
+        _out.print(f"Written. Train with it: momentary train -m {model} --config {write}")
+
+
+@app.command()
+def recommend(
+    items: Annotated[
+        list[str] | None, typer.Argument(help="What the visitor clicked, oldest first.")
+    ] = None,
+    home: Home = None,
+    k: Count = 10,
+    model: Annotated[str, typer.Option(help="A version, or an alias.")] = "prod",
+    rules: Annotated[
+        str, typer.Option(help='Rules as JSON, such as {"exclude_seen": true, "price_max": 5}.')
+    ] = "{}",
+    json: Json = False,
+) -> None:
+    """What comes next for a visit, or a basket, of these items.
+
+    Example: momentary recommend 1029743 1106523 -k 5
+    """
+    from momentary.recommend.rules import read_rules
+    from momentary.types import Sessions
+
+    recommender, bundle = _recommender(home, model)
+    known = [bundle.items.index(item) for item in items or []]
+    unknown = [item for item, at in zip(items or [], known, strict=True) if at < 0]
+    session = Sessions.from_lists([[at for at in known if at >= 0]])
+    found = recommender.recommend(session, k=k, rules=read_rules(rules))[0]
+    if unknown:
+        _err.print(f"The model does not know {escape(', '.join(unknown))}.")
+    _print_items(found, recommender, json=json)
+
+
+@app.command()
+def similar(
+    item: Annotated[str, typer.Argument(help="The item.")],
+    home: Home = None,
+    k: Count = 10,
+    model: Annotated[str, typer.Option(help="A version, or an alias.")] = "prod",
+    json: Json = False,
+) -> None:
+    """Items that go with one item.
+
+    Example: momentary similar 1029743 -k 5
+    """
+    recommender, _ = _recommender(home, model)
+    _print_items(recommender.similar(item, k=k), recommender, json=json)
+
+
+@app.command()
+def serve(
+    home: Home = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings as TOML, with [serve].")] = None,
+) -> None:
+    """Answer over HTTP with the promoted model.
+
+    Example: momentary serve --port 8080
+    """
+    _serve(home, host=host, port=port, config=config)
+
+
+def _serve(
+    home: Path | None,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    config: Path | None = None,
+) -> None:
+    from momentary.serving.startup import start
+
+    start(_home(home), file=config, host=host, port=port, environ=os.environ, announce=_out.print)
+
+
+def _home(home: Path | None) -> Path:
+    return home or Path(os.environ.get("MOMENTARY_HOME") or "momentary-home")
+
+
+def _workspace(home: Path | None) -> Workspace:
+    from momentary.data.workspace import Workspace
+
+    return Workspace.open(_home(home))
+
+
+def _recommender(home: Path | None, model: str) -> tuple[Recommender, Bundle]:
+    from momentary.models.artifact import ModelStore
+    from momentary.recommend.assembly import assemble
+
+    with _workspace(home) as workspace:
+        bundle = ModelStore(workspace.models).load(model)
+        return assemble(bundle, workspace.catalog.table(bundle.items.ids)), bundle
+
+
+def _model_settings(
+    kinds: list[str], settings: list[str] | None, file: Path | None
+) -> dict[str, dict[str, Any]]:
+    """Settings by model: those of the file, overridden by the command line."""
+    from momentary.evaluation.tuning import read_settings
+
+    stored = read_settings(file) if file else {}
+    pairs = dict(_pair(each, "--set") for each in settings or [])
+    if pairs and len(kinds) > 1:
+        raise SettingsError("--set is for one model; name it with --model, or use --config.")
+    values = {name: _value(text) for name, text in pairs.items()}
+    return {kind: {**stored.get(kind, {}), **values} for kind in kinds}
+
+
+def _value(text: str) -> object:
+    """[64, 64] and the like are JSON; anything else stays text, which the model converts."""
+    import msgspec
+
+    if not text.startswith("["):
+        return text
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise SettingsError(f"{text} is not a list such as [64, 64]: {error}") from error
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise SettingsError(f"{option} {text!r} is not NAME=VALUE.")
+    return name, value
+
+
+def _print_json(value: object) -> None:
+    import msgspec
+
+    typer.echo(msgspec.json.encode(value).decode())
+
+
+def _print_items(found: list[Recommendation], recommender: Recommender, *, json: bool) -> None:
+    from rich.table import Table
+
+    if json:
+        import msgspec
+
+        _print_json(msgspec.to_builtins(found))
+        return
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("", "item", "name", "why"):
+        table.add_column(column)
+    names = recommender.table.names
+    for each in found:
+        name = names[recommender.items.index(each.item_id)] or ""
+        table.add_row(
+            str(each.rank), escape(each.item_id), escape(name), escape("; ".join(each.reasons))
+        )
+    _out.print(table)
+
+
+@contextmanager
+def _bars() -> Iterator[Bars]:
+    """Progress bars on standard error; give one a name to get its `Progress`."""
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Drawn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Drawn(*columns, console=_err, transient=True) as drawn:
+
+        def bar(what: str) -> Progress:
+            row = drawn.add_task(what, total=None, note="")
+
+            def tell(done: int, total: int, note: str = "") -> None:
+                drawn.update(row, completed=done, total=total, note=note, visible=done < total)
+
+            return tell
+
+        yield bar

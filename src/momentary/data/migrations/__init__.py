@@ -1,0 +1,1 @@
+"""How the workspace's database came to be, version by version (alembic)."""

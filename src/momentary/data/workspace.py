@@ -1,0 +1,296 @@
+"""One folder that holds a shop's data: catalogue, imported events, the live log and models."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Self
+
+import duckdb
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+
+from momentary.data.catalog import METADATA, Catalog
+from momentary.errors import DataError, SettingsError
+
+HEAD = "0001"
+"""The newest migration; a workspace that says so opens without alembic."""
+
+BUCKETS = 16
+
+IMPORTS = sa.Table(
+    "imports",
+    METADATA,
+    sa.Column("import_id", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("rows_read", sa.BigInteger, nullable=False),
+    sa.Column("rows_added", sa.BigInteger, nullable=False),
+    sa.Column("rows_updated", sa.BigInteger, nullable=False),
+    sa.Column("duplicates", sa.BigInteger, nullable=False),
+    sa.Column("rejects", sa.BigInteger, nullable=False),
+    sa.Column("finished_us", sa.BigInteger, nullable=False),
+)
+"""One row for every import that was committed."""
+
+SEGMENTS = sa.Table(
+    "segments",
+    METADATA,
+    sa.Column("path", sa.Text, primary_key=True),
+    sa.Column("bucket", sa.Integer, nullable=False),
+    sa.Column("import_id", sa.Text, sa.ForeignKey("imports.import_id"), nullable=False),
+    sa.Column("events", sa.BigInteger, nullable=False),
+    sa.Column("first_us", sa.BigInteger, nullable=False),
+    sa.Column("last_us", sa.BigInteger, nullable=False),
+    sa.Index("segments_by_bucket", "bucket"),
+)
+"""Committed Parquet files, relative to the workspace; a file not listed here does not exist."""
+
+VIEW_SCHEMA = pa.schema(
+    [
+        ("event_id", pa.string()),
+        ("visitor", pa.string()),
+        ("user_id", pa.string()),
+        ("anonymous_id", pa.string()),
+        ("session_id", pa.string()),
+        ("item_id", pa.string()),
+        ("event_type", pa.string()),
+        ("timestamp_us", pa.int64()),
+        ("value", pa.float64()),
+        ("price", pa.float64()),
+        ("currency", pa.string()),
+        ("quantity", pa.float64()),
+        ("recommendation_id", pa.string()),
+        ("position", pa.int64()),
+        ("properties", pa.string()),
+        ("bucket", pa.int32()),
+    ]
+)
+"""The columns of the view `events` and of every segment."""
+
+_COLUMNS = ", ".join(VIEW_SCHEMA.names)
+_LIVE = "momentary_live_events"
+
+VISITOR_SQL = "coalesce('u:' || user_id, 'a:' || anonymous_id, 's:' || session_id)"
+"""Who acted, as text that tells known users, browsers and bare visits apart."""
+
+BUCKET_SQL = "(strpos('0123456789abcdef', substr(md5(visitor), 8, 1)) - 1)::INTEGER"
+"""`bucket_of` in SQL: modulo 16, eight hex digits are their last one."""
+
+
+def bucket_of(visitor: str) -> int:
+    """The bucket, 0..15, that holds all events of one visitor.
+
+    >>> bucket_of("u:1") == int(hashlib.md5(b"u:1").hexdigest()[:8], 16) % 16
+    True
+    """
+    digest = hashlib.md5(visitor.encode(), usedforsecurity=False).hexdigest()
+    return int(digest[:8], 16) % BUCKETS
+
+
+class Workspace:
+    """The data of one shop in one folder.
+
+    Attributes:
+        root: The folder.
+        engine: The database `root/workspace.sqlite`.
+        catalog: The items.
+        models: Folder of trained models.
+        log_path: The live event log, an SQLite file that need not exist yet.
+    """
+
+    def __init__(self, root: Path, engine: sa.Engine) -> None:
+        self.root = root
+        self.engine = engine
+        self.catalog = Catalog(engine)
+        self.models = root / "models"
+        self.log_path = root / "events.sqlite"
+
+    @classmethod
+    def open(cls, home: Path, *, create: bool = False) -> Workspace:
+        """Open the workspace in `home`, bringing its database up to date.
+
+        Args:
+            home: The folder.
+            create: Make the folder and the database when they are not there.
+
+        Raises:
+            SettingsError: If there is no workspace and `create` is False, or a newer momentary
+                wrote it.
+        """
+        root = home.expanduser().absolute()
+        database = root / "workspace.sqlite"
+        if not create and not database.is_file():
+            raise SettingsError(
+                f"there is no workspace in {root}; `momentary import FILE` makes one, or name "
+                "another folder with --home or MOMENTARY_HOME."
+            )
+        (root / "models").mkdir(parents=True, exist_ok=True)
+        engine = _engine(database)
+        if not database.is_file() or _version(engine) != HEAD:
+            with exclusive(root / "workspace.lock", wait_s=60):
+                _migrate(engine)
+        return cls(root, engine)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def segments(self, bucket: int | None = None) -> list[Path]:
+        """Committed Parquet files of one bucket, or of all, in a steady order."""
+        query = sa.select(SEGMENTS.c.path).order_by(SEGMENTS.c.bucket, SEGMENTS.c.path)
+        if bucket is not None:
+            query = query.where(SEGMENTS.c.bucket == bucket)
+        with self.engine.connect() as connection:
+            return [self.root / path for path in connection.execute(query).scalars()]
+
+    def events_view(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Create the view `events` (see `VIEW_SCHEMA`) in a DuckDB connection.
+
+        It holds the committed segments and the rows that the live log had when this was called,
+        each event once.
+        """
+        paths = self.segments()
+        connection.register(_LIVE, self._live(connection, paths))
+        parts = [f"SELECT {_COLUMNS} FROM {_LIVE}"]
+        if paths:
+            parts.append(f"SELECT {_COLUMNS} FROM {parquet_sql(paths)}")
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW events AS {' UNION ALL '.join(parts)}")
+
+    def _live(self, connection: duckdb.DuckDBPyConnection, paths: list[Path]) -> pa.Table:
+        """The live log's rows that no segment holds, with visitor and bucket."""
+        log = self.live_log()
+        if log is None:
+            return VIEW_SCHEMA.empty_table()
+        named = f"SELECT *, {VISITOR_SQL} AS visitor FROM log"
+        known = ""
+        if paths:
+            known = f"WHERE event_id NOT IN (SELECT event_id FROM {parquet_sql(paths)} "
+            known += "WHERE event_id IN (SELECT event_id FROM log))"
+        query = f"WITH named AS ({named}) SELECT {_COLUMNS} FROM "
+        query += f"(SELECT *, {BUCKET_SQL} AS bucket FROM named) {known}"
+        with connection.cursor() as cursor:
+            cursor.register("log", log)
+            return cursor.query(query).to_arrow_table().cast(VIEW_SCHEMA)
+
+    def live_log(self) -> pa.Table | None:
+        """The live log as a table without visitor and bucket; None where there is no log."""
+        if not self.log_path.is_file():
+            return None
+        fields = [part for part in VIEW_SCHEMA if part.name not in ("visitor", "bucket")]
+        names = ", ".join(part.name for part in fields)
+        with closing(sqlite3.connect(self.log_path, timeout=30)) as connection:
+            connection.execute("PRAGMA query_only = ON")
+            try:
+                rows = connection.execute(f"SELECT {names} FROM events ORDER BY seq").fetchall()
+            except sqlite3.OperationalError as error:
+                if "no such table" in str(error):
+                    return None
+                raise DataError(
+                    f"the event log {self.log_path} is not readable: {error}."
+                ) from error
+        columns = list(zip(*rows, strict=True)) or [()] * len(fields)
+        return pa.table(
+            [pa.array(values, part.type) for values, part in zip(columns, fields, strict=True)],
+            schema=pa.schema(fields),
+        )
+
+
+def sql_text(value: str) -> str:
+    """A SQL string literal."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def parquet_sql(paths: list[Path]) -> str:
+    """A table expression for DuckDB that reads exactly these files, whatever their names."""
+    # DuckDB reads *, ? and [ as patterns; in brackets they mean themselves.
+    plain = (sql_text(re.sub(r"([\[*?])", r"[\1]", str(path))) for path in paths)
+    return f"read_parquet([{', '.join(plain)}], hive_partitioning = false)"
+
+
+@contextmanager
+def exclusive(lock: Path, *, wait_s: float) -> Iterator[None]:
+    """Hold a lock file; the system lets go of it when the process dies.
+
+    Raises:
+        SettingsError: If another process holds it for longer than `wait_s` seconds.
+    """
+    with closing(sqlite3.connect(lock, timeout=wait_s, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            raise SettingsError(
+                f"another process is busy with {lock.parent} (waited {wait_s:g} s: {error}); "
+                "try again when it has finished."
+            ) from error
+        yield
+        connection.execute("ROLLBACK")
+
+
+def _engine(database: Path) -> sa.Engine:
+    engine = sa.create_engine(
+        sa.URL.create("sqlite", database=str(database)),
+        poolclass=NullPool,
+        connect_args={"timeout": 30},
+    )
+    sa.event.listen(engine, "connect", _prepare)
+    return engine
+
+
+def _prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _version(engine: sa.Engine) -> str | None:
+    with engine.connect() as connection:
+        try:
+            query = sa.text("SELECT version_num FROM alembic_version")
+            return str(connection.execute(query).scalar_one())
+        except (sa.exc.OperationalError, sa.exc.NoResultFound):
+            return None
+
+
+def _migrate(engine: sa.Engine) -> None:
+    """Run the missing migrations in one transaction; the caller holds the workspace's lock."""
+    version = _version(engine)
+    if version == HEAD:
+        return
+    # Only a workspace that is not current pays for alembic.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", "momentary.data:migrations")
+    config.set_main_option("path_separator", "os")
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if version is not None and version not in known:
+        raise SettingsError(
+            f"{engine.url.database} has version {version}, this momentary knows up to {HEAD}; "
+            "install the newer momentary that wrote it."
+        )
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+        connection.commit()
+        # Python's sqlite3 opens transactions for INSERT only; the tables belong into one, too.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()

@@ -1,0 +1,180 @@
+"""Fit models on the past and ask them about the future, several questions at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from momentary.data.splits import Split
+from momentary.errors import DataError
+from momentary.evaluation.leaderboard import DEFAULT_LEADERBOARD, Leaderboard, LeaderboardConfig
+from momentary.evaluation.replay import (
+    Outcome,
+    Queries,
+    ReplayConfig,
+    completion_queries,
+    next_basket_queries,
+    next_item_queries,
+    replay,
+)
+from momentary.models.protocol import Scorer
+from momentary.types import IntArray, Progress, Sessions, silent
+
+Task = Literal["next_item", "completion", "next_basket"]
+
+TASKS: dict[Task, str] = {
+    "next_item": "after every click of a visit: what comes next?",
+    "completion": "half of a basket is shown: what is the other half?",
+    "next_basket": "a customer's past is shown: what is in the next basket?",
+}
+"""The questions, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialConfig:
+    """How models are tried.
+
+    Attributes:
+        tasks: Questions to ask, out of `TASKS`.
+        cutoffs: The k of the metrics, ascending.
+        max_queries: Ask at most this many queries a task, drawn at random; None asks all.
+        max_history: Show at most this many of a visitor's latest events.
+        seed: Draws what is hidden, which queries are asked, and each model's own chance.
+    """
+
+    tasks: tuple[Task, ...] = ("next_item",)
+    cutoffs: tuple[int, ...] = (5, 10, 20)
+    max_queries: int | None = None
+    max_history: int = 300
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        unknown = [task for task in self.tasks if task not in TASKS]
+        if unknown or not self.tasks:
+            raise ValueError(f"tasks is {self.tasks}; name one or more of {', '.join(TASKS)}.")
+        if self.max_queries is not None and self.max_queries < 1:
+            raise ValueError(f"max_queries is {self.max_queries}; ask at least 1, or None for all.")
+
+
+DEFAULT_TRIAL = TrialConfig()
+"""Every next item of every test session."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What came of it.
+
+    Attributes:
+        boards: A leaderboard for each task.
+        fit_seconds: CPU seconds of training by model name.
+    """
+
+    boards: Mapping[Task, Leaderboard]
+    fit_seconds: Mapping[str, float]
+
+
+def run_trial(
+    split: Split,
+    models: Mapping[str, Scorer],
+    *,
+    config: TrialConfig = DEFAULT_TRIAL,
+    board: LeaderboardConfig = DEFAULT_LEADERBOARD,
+    progress: Callable[[str], Progress] = lambda _: silent,
+    cpu_seconds: Callable[[], float] = time.process_time,
+) -> Trial:
+    """Fit every model on `split.train` and rank the whole catalogue for `split.test`.
+
+    Args:
+        split: Past and future.
+        models: Unfitted models by the name to show; they are fitted in place.
+        config: What is asked.
+        board: What the leaderboards show.
+        progress: Given a few words, gives a `Progress` for one piece of work.
+        cpu_seconds: The clock of the training times.
+
+    Raises:
+        DataError: If a task cannot be asked of these data; the message says why.
+    """
+    if not models:
+        raise ValueError("there are no models; name at least one.")
+    asked = {task: queries_of(split, task, config=config) for task in config.tasks}
+    outcomes: dict[Task, dict[str, Outcome]] = {task: {} for task in config.tasks}
+    fit_seconds = {}
+    for name, model in models.items():
+        before = cpu_seconds()
+        model.fit(
+            split.train.sessions,
+            n_items=len(split.train.items),
+            rng=np.random.default_rng(config.seed),
+            progress=progress(f"train {name}"),
+        )
+        fit_seconds[name] = cpu_seconds() - before
+        for task, queries in asked.items():
+            outcomes[task][name] = replay(
+                model,
+                queries,
+                config=ReplayConfig(cutoffs=config.cutoffs, exclude_history=task == "completion"),
+                progress=progress(f"ask {name}: {task.replace('_', ' ')}"),
+            )
+    popularity = np.bincount(split.train.sessions.items, minlength=len(split.train.items))
+    boards = {
+        task: Leaderboard.of(
+            found,
+            rng=np.random.default_rng(config.seed),
+            config=board,
+            fit_seconds=fit_seconds,
+            popularity=popularity,
+        )
+        for task, found in outcomes.items()
+    }
+    return Trial(boards=boards, fit_seconds=fit_seconds)
+
+
+def queries_of(split: Split, task: Task, *, config: TrialConfig = DEFAULT_TRIAL) -> Queries:
+    """The questions of one task.
+
+    Raises:
+        DataError: If the data hold none.
+    """
+    rng = np.random.default_rng(config.seed)
+    test = split.test.sessions
+    try:
+        if task == "next_item":
+            queries = next_item_queries(test, max_history=config.max_history)
+        elif task == "completion":
+            queries = completion_queries(test, rng=rng)
+        else:
+            queries = next_basket_queries(
+                split.train.sessions,
+                _begun_after(test, split.cut_us),
+                max_history=config.max_history,
+            )
+    except ValueError as error:
+        raise DataError(f"{task} cannot be asked of these data: {error}") from error
+    if config.max_queries is None or len(queries) <= config.max_queries:
+        return queries
+    return _take(queries, np.sort(rng.permutation(len(queries))[: config.max_queries]))
+
+
+def _begun_after(test: Sessions, cut_us: int) -> Sessions:
+    """Baskets that lie wholly in the future; one that crosses the cut is neither past nor next."""
+    begins = test.times_us[np.minimum(test.offsets[:-1], max(len(test.times_us) - 1, 0))]
+    return test.take(np.flatnonzero((test.lengths > 0) & (begins > cut_us)))
+
+
+def _take(queries: Queries, rows: IntArray) -> Queries:
+    lengths = np.diff(queries.target_offsets)[rows]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    places = np.arange(offsets[-1]) + np.repeat(
+        queries.target_offsets[rows] - offsets[:-1], lengths
+    )
+    return Queries(
+        history=queries.history.take(rows),
+        target_items=queries.target_items[places],
+        target_offsets=offsets,
+        groups=queries.groups[rows],
+    )

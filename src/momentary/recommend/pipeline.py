@@ -1,0 +1,452 @@
+"""Scores to ranks and lists: the only place that ranks, offline and online alike."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+import numpy as np
+
+from momentary.data.vocabulary import Vocabulary
+from momentary.errors import DataError
+from momentary.recommend.reasons import Reasons
+from momentary.recommend.rules import DEFAULT_RULES, Rules, column
+from momentary.recommend.rules import allowed as allowed_items
+from momentary.types import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    ItemTable,
+    ObjectArray,
+    Recommendation,
+    Sessions,
+)
+
+Rows = tuple[IntArray, IntArray]
+"""Item indices stored end to end and offsets: row r is `items[offsets[r]:offsets[r + 1]]`."""
+
+_KEPT_MASKS = 128
+_WIDEST_BLOCK = 64
+
+
+class Scores(Protocol):
+    """The part of a `Scorer` that ranking needs."""
+
+    def score(self, sessions: Sessions) -> FloatArray:
+        """Score every item for every session, higher is better. Shape (sessions, items)."""
+        ...
+
+
+def ranks(
+    scores: FloatArray,
+    targets: IntArray,
+    offsets: IntArray,
+    *,
+    allowed: BoolArray | None = None,
+    per_row_excluded: Rows | None = None,
+) -> IntArray:
+    """Find the conservative rank of every target: ties count against it.
+
+    A target's rank is the number of allowed items that score at least as high. Targets of one
+    query do not beat each other by a tie: they stand after all equal items that are no targets,
+    by index; so ranks within a query are distinct (Hidasi & Czapp, arXiv 2307.14956, on why ties
+    matter).
+
+    Args:
+        scores: Higher is better. Shape (queries, items).
+        targets: Item indices, distinct within a query. Shape (targets,).
+        offsets: The targets of query q are `targets[offsets[q]:offsets[q + 1]]`.
+        allowed: Items that may be recommended; None means all. Shape (items,).
+        per_row_excluded: Items that one query may not be given, such as its history.
+
+    Returns:
+        Ranks from 1; items + 1 for a target that is not allowed. Shape (targets,).
+
+    Raises:
+        ValueError: If a score is NaN, or a target is unknown or asked for twice.
+
+    >>> ranks(np.array([[.5, .9, .5]], dtype=np.float32), np.array([0]), np.array([0, 1])).tolist()
+    [3]
+    """
+    queries, n_items = _shape(scores)
+    _check_offsets(offsets, queries, len(targets))
+    _check_targets(targets, offsets, n_items)
+    everywhere = _mask_or_none(allowed, per_row_excluded, n_items=n_items)
+    found = np.empty(len(targets), dtype=np.int64)
+    for query in range(queries):
+        row = scores[query]
+        _refuse_nan(row, query)
+        mask = None
+        if everywhere is not None:
+            mask = _row_mask(everywhere, per_row_excluded, query=query)
+        wanted = slice(offsets[query], offsets[query + 1])
+        found[wanted] = _row_ranks(row, targets[wanted], mask)
+    return found
+
+
+def top(
+    scores: FloatArray,
+    k: int,
+    *,
+    allowed: BoolArray | None = None,
+    per_row_excluded: Rows | None = None,
+) -> tuple[IntArray, FloatArray]:
+    """Find the best `k` items of every row, best first, ties by lower index.
+
+    Args:
+        scores: Higher is better. Shape (queries, items).
+        k: Length of a list.
+        allowed: Items that may be recommended; None means all. Shape (items,).
+        per_row_excluded: Items that one row may not be given, such as its history.
+
+    Returns:
+        Item indices and their scores, both of shape (queries, k). Where fewer than `k` items are
+        allowed the row ends in index -1 and score -inf.
+
+    Raises:
+        ValueError: If a score is NaN or `k` is below 1.
+
+    >>> top(np.array([[1.0, 3.0, 3.0]], dtype=np.float32), 2)[0].tolist()
+    [[1, 2]]
+    """
+    queries, n_items = _shape(scores)
+    everywhere = _mask_or_none(allowed, per_row_excluded, n_items=n_items)
+    if k < 1:
+        raise ValueError(f"k is {k}; a list has at least 1 item.")
+    indices = np.full((queries, k), -1, dtype=np.int64)
+    values = np.full((queries, k), -np.inf, dtype=np.float32)
+    for query in range(queries):
+        row = scores[query]
+        _refuse_nan(row, query)
+        mask = None
+        if everywhere is not None:
+            mask = _row_mask(everywhere, per_row_excluded, query=query)
+        best = _row_top(row, k, mask)
+        indices[query, : len(best)] = best
+        values[query, : len(best)] = row[best]
+    return indices, values
+
+
+class Recommender:
+    """Turns a scorer into lists: scores, applies rules, ranks and gives reasons.
+
+    Args:
+        scorer: Scores the catalogue for sessions.
+        items: Outside ids of the scorer's item indices.
+        table: The catalogue in the same order.
+        reasons: Explains the items of a list; None leaves reasons empty.
+    """
+
+    def __init__(
+        self,
+        scorer: Scores,
+        *,
+        items: Vocabulary,
+        table: ItemTable,
+        reasons: Reasons | None = None,
+    ) -> None:
+        if tuple(table.item_ids) != items.ids:
+            raise ValueError(
+                f"the table's {len(table)} items are not the vocabulary's {len(items)}; "
+                "order the table by the vocabulary's ids."
+            )
+        self.scorer = scorer
+        self.items = items
+        self.table = table
+        self.reasons = reasons
+        self._masks: dict[bytes, BoolArray] = {}
+
+    def recommend(
+        self,
+        sessions: Sessions,
+        *,
+        k: int = 20,
+        rules: Rules = DEFAULT_RULES,
+        explain: bool = True,
+    ) -> list[list[Recommendation]]:
+        """Make one list of at most `k` items for every session, best first.
+
+        Raises:
+            DataError: If a rule names an attribute that the catalogue does not have.
+        """
+        scores = self.scorer.score(sessions)
+        return self.rank_scores(scores, sessions, k=k, rules=rules, explain=explain)
+
+    def rank_scores(
+        self,
+        scores: FloatArray,
+        sessions: Sessions,
+        *,
+        k: int = 20,
+        rules: Rules = DEFAULT_RULES,
+        explain: bool = True,
+    ) -> list[list[Recommendation]]:
+        """Make the lists from scores that are there already, such as those of live states.
+
+        Args:
+            scores: Higher is better. Shape (sessions, items).
+            sessions: What each visitor did so far; seen items and reasons come from it.
+            k: Most items a list.
+            rules: What may stand on a list.
+            explain: False leaves reasons empty, which is faster.
+
+        Raises:
+            DataError: If a rule names an attribute that the catalogue does not have.
+        """
+        if _shape(scores) != (len(sessions), len(self.items)):
+            raise ValueError(
+                f"scores have shape {scores.shape}; {len(sessions)} sessions and "
+                f"{len(self.items)} items need ({len(sessions)}, {len(self.items)})."
+            )
+        seen = (sessions.items, sessions.offsets) if rules.exclude_seen else None
+        lists = _lists(scores, k, allowed=self._mask(rules), excluded=seen, caps=self._caps(rules))
+        reasons = self.reasons if explain else None
+        return [
+            self._answer(
+                best,
+                row[best],
+                None if reasons is None else reasons.explain(sessions.session(query), best),
+            )
+            for query, (best, row) in enumerate(zip(lists, scores, strict=True))
+        ]
+
+    def similar(
+        self, item_id: str, *, k: int = 20, rules: Rules = DEFAULT_RULES
+    ) -> list[Recommendation]:
+        """List the items that are most like one item; the item itself is left out.
+
+        When the reasons know which items occur together in the training data, only those are
+        listed, by similarity. Otherwise the scorer ranks what fits a visit to that item alone.
+
+        Raises:
+            DataError: If the item, or an attribute named by a rule, is unknown.
+        """
+        item = self.items.index(item_id)
+        if item < 0:
+            raise DataError(
+                f"item {item_id!r} is not in this model; add it to the catalogue and fit again."
+            )
+        mask = self._mask(rules).copy()
+        mask[item] = False
+        related = None if self.reasons is None else self.reasons.related
+        if related is None:
+            scores = self.scorer.score(Sessions.from_lists([[item]]))
+        else:
+            near = related.related(item, len(self.items))
+            scores = np.zeros((1, len(self.items)), dtype=np.float32)
+            scores[0, near.items] = near.similarities
+            beside = np.zeros(len(self.items), dtype=np.bool_)
+            beside[near.items] = True
+            mask &= beside
+        best = _lists(scores, k, allowed=mask, excluded=None, caps=self._caps(rules))[0]
+        reasons = None if self.reasons is None else self.reasons.explain_similar(item, best)
+        return self._answer(best, scores[0][best], reasons)
+
+    def _mask(self, rules: Rules) -> BoolArray:
+        """`allowed` with what many requests share kept from the last time."""
+        shared = msgspec.structs.replace(rules, exclude_seen=False, exclude_items=())
+        key = msgspec.json.encode(shared, order="deterministic")
+        mask = self._masks.get(key)
+        if mask is None:
+            mask = allowed_items(shared, self.table)
+            if len(self._masks) >= _KEPT_MASKS:
+                self._masks.clear()
+            self._masks[key] = mask
+        if not rules.exclude_items:
+            return mask
+        unwanted = self.items.indices(rules.exclude_items)
+        own = mask.copy()
+        own[unwanted[unwanted >= 0]] = False
+        return own
+
+    def _caps(self, rules: Rules) -> list[tuple[ObjectArray, int]]:
+        return [(column(self.table, name), most) for name, most in rules.max_per.items()]
+
+    def _answer(
+        self, best: IntArray, values: FloatArray, reasons: list[tuple[str, ...]] | None
+    ) -> list[Recommendation]:
+        ids = self.items.ids
+        return [
+            Recommendation(
+                item_id=ids[item],
+                score=score,
+                rank=place + 1,
+                reasons=() if reasons is None else reasons[place],
+            )
+            for place, (item, score) in enumerate(zip(best.tolist(), values.tolist(), strict=True))
+        ]
+
+
+def _lists(
+    scores: FloatArray,
+    k: int,
+    *,
+    allowed: BoolArray,
+    excluded: Rows | None,
+    caps: list[tuple[ObjectArray, int]],
+) -> list[IntArray]:
+    """The best `k` items of every row as arrays without padding; `caps` limit equal values."""
+    if caps:
+        masks = (_row_mask(allowed, excluded, query=query) for query in range(len(scores)))
+        return [
+            _capped(scores[query : query + 1], k, allowed=mask, caps=caps)
+            for query, mask in enumerate(masks)
+        ]
+    indices, _ = top(scores, k, allowed=allowed, per_row_excluded=excluded)
+    return [row[row >= 0] for row in indices]
+
+
+def _capped(
+    scores: FloatArray, k: int, *, allowed: BoolArray, caps: list[tuple[ObjectArray, int]]
+) -> IntArray:
+    """Walk down one row's candidates, deeper and deeper, until `k` fit under the caps."""
+    n_items = scores.shape[1]
+    depth = 4 * k
+    while True:
+        indices, _ = top(scores, depth, allowed=allowed)
+        kept = _under_caps(indices[0][indices[0] >= 0], k, caps)
+        if len(kept) == k or depth >= n_items:
+            return kept
+        depth *= 4
+
+
+def _under_caps(candidates: IntArray, k: int, caps: list[tuple[ObjectArray, int]]) -> IntArray:
+    used: dict[tuple[int, str], int] = {}
+    kept: list[int] = []
+    for item in candidates.tolist():
+        keys = [(at, values[item]) for at, (values, _) in enumerate(caps)]
+        keys = [key for key in keys if key[1] is not None]
+        if any(used.get(key, 0) >= caps[key[0]][1] for key in keys):
+            continue
+        for key in keys:
+            used[key] = used.get(key, 0) + 1
+        kept.append(item)
+        if len(kept) == k:
+            break
+    return np.array(kept, dtype=np.int64)
+
+
+def _row_ranks(row: FloatArray, targets: IntArray, mask: BoolArray | None) -> IntArray:
+    values = row[targets]
+    if mask is None:
+        at_least = [np.count_nonzero(row >= value) for value in values]
+        usable = np.ones(len(targets), dtype=np.bool_)
+    else:
+        at_least = [np.count_nonzero((row >= value) & mask) for value in values]
+        usable = mask[targets]
+    places = np.array(at_least, dtype=np.int64)
+    if len(targets) > 1:
+        equal = values[:, None] == values[None, :]
+        later = targets[None, :] > targets[:, None]
+        places -= (equal & later & usable[None, :]).sum(axis=1)
+    places[~usable] = len(row) + 1
+    return places
+
+
+def _row_top(row: FloatArray, k: int, mask: BoolArray | None) -> IntArray:
+    masked = row
+    if mask is not None:
+        # A bound from all items is found fast, and mostly leaves enough that are allowed.
+        above = np.flatnonzero((row > _bound(row, 2 * k)) & mask)
+        if len(above) >= k:
+            return _best_of(above, row, k)
+        masked = np.where(mask, row, np.float32(-np.inf))
+    bound = _bound(masked, k)
+    best = _best_of(np.flatnonzero(masked > bound), row, k)
+    return np.concatenate([best, _first_equal(row, bound, k - len(best), mask=mask)])
+
+
+def _best_of(items: IntArray, row: FloatArray, k: int) -> IntArray:
+    return items[np.argsort(-row[items], kind="stable")[:k]]
+
+
+def _first_equal(
+    row: FloatArray, value: np.float32, count: int, *, mask: BoolArray | None
+) -> IntArray:
+    """The first `count` allowed items that score exactly `value`."""
+    # Scores full of ties, such as zeros, hold them near the start: look there first.
+    end = 64 * count
+    while True:
+        equal = row[:end] == value
+        found = np.flatnonzero(equal if mask is None else equal & mask[:end])
+        if len(found) >= count or end >= len(row):
+            return found[:count]
+        end *= 8
+
+
+def _bound(row: FloatArray, k: int) -> np.float32:
+    """A score that at least `k` items reach and few exceed: a maximum of blocks is cheap."""
+    n_items = len(row)
+    if k >= n_items:
+        return np.float32(row.min(initial=np.inf))
+    width = min(_WIDEST_BLOCK, n_items // (4 * k))
+    if width < 2:
+        return np.float32(np.partition(row, n_items - k)[n_items - k])
+    blocks = n_items // width
+    heads = row[: blocks * width].reshape(width, blocks).max(axis=0)
+    heads = np.concatenate([heads, row[blocks * width :]])
+    return np.float32(np.partition(heads, len(heads) - k)[len(heads) - k])
+
+
+def _row_mask(allowed: BoolArray, excluded: Rows | None, *, query: int) -> BoolArray:
+    if excluded is None:
+        return allowed
+    items, offsets = excluded
+    mask = allowed.copy()
+    mask[items[offsets[query] : offsets[query + 1]]] = False
+    return mask
+
+
+def _shape(scores: FloatArray) -> tuple[int, int]:
+    if scores.ndim != 2:
+        raise ValueError(
+            f"scores have {scores.ndim} dimensions; they need 2: one row a query, one column an "
+            "item."
+        )
+    return scores.shape[0], scores.shape[1]
+
+
+def _check_offsets(offsets: IntArray, queries: int, n_targets: int) -> None:
+    if len(offsets) != queries + 1 or offsets[0] != 0 or offsets[-1] != n_targets:
+        raise ValueError(
+            f"{len(offsets)} offsets end at {offsets[-1] if len(offsets) else None}; {queries} "
+            f"queries with {n_targets} targets need {queries + 1}, from 0 to {n_targets}."
+        )
+
+
+def _check_targets(targets: IntArray, offsets: IntArray, n_items: int) -> None:
+    if len(targets) == 0:
+        return
+    if targets.min() < 0 or targets.max() >= n_items:
+        raise ValueError(
+            f"targets run from {targets.min()} to {targets.max()} but the model has {n_items} "
+            "items; leave out targets that the training data does not know."
+        )
+    query = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    keys = np.sort(query * n_items + targets)
+    twice = np.flatnonzero(np.diff(keys) == 0)
+    if len(twice):
+        at, item = divmod(int(keys[twice[0]]), n_items)
+        raise ValueError(f"query {at} has target {item} twice; give each target once.")
+
+
+def _mask_or_none(
+    allowed: BoolArray | None, excluded: Rows | None, *, n_items: int
+) -> BoolArray | None:
+    """What every row may hold; None, which is faster, when nothing at all is limited."""
+    if allowed is None:
+        return None if excluded is None else np.ones(n_items, dtype=np.bool_)
+    if allowed.shape != (n_items,):
+        raise ValueError(
+            f"allowed has shape {allowed.shape}; it needs one entry an item: ({n_items},)."
+        )
+    return allowed
+
+
+def _refuse_nan(row: FloatArray, query: int) -> None:
+    # A maximum is NaN as soon as one value is, and costs less than looking at each.
+    if np.isnan(row.max(initial=-np.inf)):
+        raise ValueError(
+            f"query {query} has {int(np.isnan(row).sum())} NaN scores, which have no rank; "
+            "look for an exploded training or a division by zero in the model."
+        )

@@ -1,0 +1,184 @@
+"""Why an item is on a list, in plain sentences that the training data bears out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from momentary.types import IntArray, ItemTable
+
+
+class Neighbours(Protocol):
+    """Items that occur together with one item in the training data, best first.
+
+    Attributes:
+        items: Item indices. Shape (neighbours,).
+        similarities: Higher is closer. Shape (neighbours,).
+        counts: Sessions of the training data that hold both. Shape (neighbours,).
+    """
+
+    @property
+    def items(self) -> NDArray[Any]: ...  # noqa: D102 - described above
+    @property
+    def similarities(self) -> NDArray[Any]: ...  # noqa: D102 - described above
+    @property
+    def counts(self) -> NDArray[Any]: ...  # noqa: D102 - described above
+
+
+class Related(Protocol):
+    """Anything that knows which items occur together, such as an item kNN."""
+
+    def related(self, item: int, k: int) -> Neighbours:
+        """At most `k` neighbours of one item, best first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasonsConfig:
+    """How reasons are worded and when they are given.
+
+    Attributes:
+        noun: What a session is called in this data: visit, basket, playlist.
+        popular_top: An item is called popular if it is among this many.
+        popular_when: What the popularity counts cover, in words.
+        often_from: Fewer common sessions than this are not called "often".
+        at_most: Most sentences an item.
+        latest: Only this many of the session's latest distinct items are evidence.
+        neighbours: How deep the list of each session item's neighbours is searched.
+        otherwise: Said of an item that nothing else explains; None says nothing. It must be
+            true of the model: one that ignores the order should not speak of it.
+    """
+
+    noun: str = "visit"
+    popular_top: int = 20
+    popular_when: str = "right now"
+    often_from: int = 10
+    at_most: int = 2
+    latest: int = 10
+    neighbours: int = 200
+    otherwise: str | None = "fits the order of this {noun}"
+
+    def __post_init__(self) -> None:
+        if not self.noun.strip():
+            raise ValueError(f"noun is {self.noun!r}; name a session, such as 'visit'.")
+        for name in ("popular_top", "often_from", "at_most", "latest", "neighbours"):
+            value = getattr(self, name)
+            if value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1.")
+
+
+DEFAULT_REASONS = ReasonsConfig()
+"""Visits, at most two sentences an item."""
+
+
+class Reasons:
+    """Explains the items of a list from counts of the training data.
+
+    Args:
+        table: Names of the items; an item without a name is called by its id.
+        related: Which items occur together; None leaves that reason out.
+        popularity: Events of each item over what `popular_when` says. Shape (items,).
+        config: Wording and thresholds.
+    """
+
+    def __init__(
+        self,
+        table: ItemTable,
+        *,
+        related: Related | None = None,
+        popularity: NDArray[Any] | None = None,
+        config: ReasonsConfig = DEFAULT_REASONS,
+    ) -> None:
+        if popularity is not None and len(popularity) != len(table):
+            raise ValueError(
+                f"{len(popularity)} popularity counts but {len(table)} items; "
+                "count every item of the table, in its order."
+            )
+        self.related = related
+        self._table = table
+        self._config = config
+        self._popular = _popular(popularity, config.popular_top)
+
+    def explain(self, session: IntArray, listed: IntArray) -> list[tuple[str, ...]]:
+        """Say why each item of a list is on it.
+
+        Args:
+            session: Item indices of the session, oldest first. Shape (events,).
+            listed: Item indices of the list. Shape (k,).
+
+        Returns:
+            For each listed item at most `at_most` sentences, the most personal first.
+        """
+        times = Counter(session.tolist())
+        together = self._together(self._evidence(session), listed)
+        return [
+            self._sentences(item, times[item], bond, visited=len(session) > 0)
+            for item, bond in zip(listed.tolist(), together, strict=True)
+        ]
+
+    def explain_similar(self, item: int, listed: IntArray) -> list[tuple[str, ...]]:
+        """Say how each item of a list goes together with one item."""
+        together = self._together([item], listed)
+        return [() if bond is None else (bond,) for bond in together]
+
+    def _evidence(self, session: IntArray) -> list[int]:
+        # dict.fromkeys keeps the first of equals: reversed, that is the latest event of an item.
+        latest = dict.fromkeys(session[::-1].tolist())
+        return list(latest)[: self._config.latest]
+
+    def _together(self, evidence: list[int], listed: IntArray) -> list[str | None]:
+        """For each listed item, the sentence on the evidence that is most similar to it."""
+        if self.related is None or len(listed) == 0:
+            return [None] * len(listed)
+        bonds: dict[int, tuple[float, int, int]] = {}
+        order = np.sort(listed)
+        for source in evidence:
+            found = self.related.related(source, self._config.neighbours)
+            # Most neighbours are not on the list: find those that are before looking closer.
+            place = np.minimum(order.searchsorted(found.items), len(order) - 1)
+            rows = ((order[place] == found.items) & (found.counts > 0)).nonzero()[0]
+            columns = (found.items[rows], found.similarities[rows], found.counts[rows])
+            for item, similarity, count in zip(*(each.tolist() for each in columns), strict=True):
+                if item != source and (item not in bonds or similarity > bonds[item][0]):
+                    bonds[item] = (similarity, source, count)
+        return [self._bond(*bonds[item][1:]) if item in bonds else None for item in listed.tolist()]
+
+    def _bond(self, source: int, count: int) -> str:
+        noun = self._config.noun
+        often = "often together" if count >= self._config.often_from else "together"
+        return f"{often} with {self._name(source)} (in {count:,} {noun}{'' if count == 1 else 's'})"
+
+    def _sentences(
+        self, item: int, times: int, bond: str | None, *, visited: bool
+    ) -> tuple[str, ...]:
+        sentences = []
+        if times:
+            sentences.append(
+                f"you have had it before ({'once' if times == 1 else f'{times} times'})"
+            )
+        if bond is not None:
+            sentences.append(bond)
+        if item in self._popular:
+            config = self._config
+            sentences.append(f"among the {config.popular_top} most popular {config.popular_when}")
+        if not sentences and visited and self._config.otherwise is not None:
+            sentences.append(self._config.otherwise.format(noun=self._config.noun))
+        return tuple(sentences[: self._config.at_most])
+
+    def _name(self, item: int) -> str:
+        name = self._table.names[item]
+        return str(self._table.item_ids[item] if name is None else name)
+
+
+def _popular(popularity: NDArray[Any] | None, top: int) -> frozenset[int]:
+    """Items that are among the `top` most frequent however ties are broken."""
+    if popularity is None:
+        return frozenset()
+    # 1 + how many items have at least as many events, minus the item itself.
+    ascending = np.sort(popularity)
+    places = len(popularity) - np.searchsorted(ascending, popularity, side="left")
+    return frozenset(np.flatnonzero((places <= top) & (popularity > 0)).tolist())

@@ -1,0 +1,318 @@
+"""What waits in one tick of the event loop is answered together: one product, one commit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from momentary.data.events import EventLog, Exposure, new_id
+from momentary.recommend.pipeline import Recommender
+from momentary.serving.problems import Problem
+from momentary.serving.ranking import Ranked, Ranking, Wish
+from momentary.serving.schemas import Answer, EventsOut, ItemOut
+from momentary.serving.state import ID_COLUMNS, Key, LiveSessions, Visit, clicked
+from momentary.settings import ServeSettings
+from momentary.types import INTEREST_TYPES, Event, Recommendation
+
+_LOGGER = logging.getLogger(__name__)
+_MOST_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Who asks for a list, and what for.
+
+    Attributes:
+        ids: The ids that were given, by column.
+        basket: Item ids that count as clicked in this answer only.
+    """
+
+    ids: dict[str, str]
+    wish: Wish
+    basket: Sequence[str] = ()
+
+    @property
+    def key(self) -> Key | None:
+        """The name of the visit; None for a stranger."""
+        return next(
+            ((column, self.ids[column]) for column in ID_COLUMNS if column in self.ids), None
+        )
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Job:
+    done: asyncio.Future[tuple[EventsOut, Answer | None]]
+    events: Sequence[Event]
+    question: Question | None = None
+    ranked: Ranked | None = None
+    recommendation_id: str = ""
+
+
+class Engine:
+    """Records events and answers questions, for one event loop.
+
+    Within a tick all events count before any question is answered. The events and the exposures
+    of a tick are committed together, and nothing is answered before that. If the commit fails,
+    no event has happened.
+
+    Args:
+        recommender: The model at work.
+        log: Where events and exposures go; `close` closes it.
+        model_version: Names the model in answers and exposures.
+        fallback: Answers when the model fails.
+        settings: Limits of the live state.
+        clock_us: The time now, in microseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        recommender: Recommender,
+        log: EventLog,
+        *,
+        model_version: str,
+        fallback: Recommender | None,
+        settings: ServeSettings,
+        clock_us: Callable[[], int],
+    ) -> None:
+        self._log = log
+        self._clock_us = clock_us
+        self._settings = settings
+        self._jobs: list[_Job] = []
+        self._writable = True
+        self._ranking = self._ranked_by(recommender, fallback, model_version=model_version)
+        self._names = _names(recommender)
+        self._visits = LiveSessions(
+            items=recommender.items,
+            history=self._history,
+            idle_s=settings.idle_s,
+            max_sessions=settings.max_sessions,
+            max_seen=settings.max_seen,
+        )
+
+    @property
+    def recommender(self) -> Recommender:
+        """The model at work."""
+        return self._ranking.recommender
+
+    @property
+    def model_version(self) -> str:
+        """The name of the model at work."""
+        return self._ranking.model_version
+
+    @property
+    def writable(self) -> bool:
+        """False since the log last refused a write, until one succeeds."""
+        return self._writable
+
+    def now_us(self) -> int:
+        """The time now, in microseconds since 1970."""
+        return self._clock_us()
+
+    def swap(
+        self, recommender: Recommender, *, model_version: str, fallback: Recommender | None = None
+    ) -> None:
+        """Put another model to work from the next tick on; no answer mixes the two."""
+        self._ranking = self._ranked_by(recommender, fallback, model_version=model_version)
+        self._names = _names(recommender)
+        self._visits.clear(recommender.items)
+
+    async def record(self, events: Sequence[Event]) -> EventsOut:
+        """Append events; they are on the disk on return.
+
+        Raises:
+            Problem: 503 if the log cannot be written; then no event has happened.
+        """
+        outcome, _ = await self._wait(events, None)
+        return outcome
+
+    async def answer(self, question: Question, *, events: Sequence[Event] = ()) -> Answer:
+        """Record events, which count at once, and answer.
+
+        Raises:
+            Problem: 422 if the rules fit the catalogue not at all, 503 if the log cannot be
+                written; then no event has happened.
+        """
+        _, answer = await self._wait(events, question)
+        if answer is None:
+            raise RuntimeError("a question was settled without an answer.")
+        return answer
+
+    def named(self, recommendations: Iterable[Recommendation]) -> list[ItemOut]:
+        """Items as an answer holds them, with the names that the catalogue knows."""
+        items, names = self.recommender.items, self._names
+        return [
+            ItemOut(
+                item_id=each.item_id,
+                score=each.score,
+                rank=each.rank,
+                reasons=each.reasons,
+                name=names[items.index(each.item_id)],
+            )
+            for each in recommendations
+        ]
+
+    def close(self) -> None:
+        """Settle what waits and close the log."""
+        self._flush()
+        self._log.close()
+
+    def _ranked_by(
+        self, recommender: Recommender, fallback: Recommender | None, *, model_version: str
+    ) -> Ranking:
+        return Ranking(
+            recommender,
+            fallback=fallback,
+            model_version=model_version,
+            max_history=self._settings.max_history,
+        )
+
+    def _history(self, key: Key, limit: int) -> list[Event]:
+        column, value = key
+        return self._log.history(column, value, limit=limit, event_types=INTEREST_TYPES)
+
+    async def _wait(
+        self, events: Sequence[Event], question: Question | None
+    ) -> tuple[EventsOut, Answer | None]:
+        loop = asyncio.get_running_loop()
+        if not self._jobs:
+            # Runs after the requests that this tick has read.
+            loop.call_soon(self._flush_when_all_came, loop, 1)
+        job = _Job(done=loop.create_future(), events=events, question=question)
+        self._jobs.append(job)
+        return await job.done
+
+    def _flush_when_all_came(self, loop: asyncio.AbstractEventLoop, before: int) -> None:
+        """Settle once a turn of the loop has brought no more; a lone request never waits."""
+        waiting = len(self._jobs)
+        if before < waiting < _MOST_AT_ONCE:
+            loop.call_soon(self._flush_when_all_came, loop, waiting)
+        else:
+            self._flush()
+
+    def _flush(self) -> None:
+        jobs, self._jobs = self._jobs, []
+        try:
+            self._settle(jobs)
+        except sqlite3.Error:
+            _LOGGER.exception("the event log failed; %d requests are refused", len(jobs))
+            self._writable = False
+            detail = "The event log cannot be written; nothing was recorded. Try again later."
+            _refuse(jobs, 503, detail)
+        except Exception:
+            _LOGGER.exception("%d requests failed", len(jobs))
+            _refuse(jobs, 500, "The server failed and recorded nothing; its log says why.")
+        self._visits.trim()
+
+    def _settle(self, jobs: Sequence[_Job]) -> None:
+        if not jobs:
+            return
+        keys = (job.question.key for job in jobs if job.question is not None)
+        self._visits.load({key: None for key in keys if key is not None})
+        before = self._visits.record(self._fresh(jobs))
+        try:
+            kept = self._rank(jobs)
+            added = [] if len(kept) < len(jobs) else self._commit(kept)
+        except BaseException:
+            self._visits.restore(before)
+            raise
+        if len(kept) < len(jobs):
+            # A refused request must leave no trace, so the others start again without it.
+            self._visits.restore(before)
+            self._settle(kept)
+            return
+        self._resolve(jobs, added)
+
+    def _fresh(self, jobs: Sequence[_Job]) -> list[Event]:
+        events: dict[str, Event] = {}
+        for job in jobs:
+            for event in job.events:
+                events.setdefault(event.event_id, event)
+        known = self._log.known(list(events)) if events else set()
+        return [event for event in events.values() if event.event_id not in known]
+
+    def _rank(self, jobs: Sequence[_Job]) -> list[_Job]:
+        """Rank for all questions; the jobs that were not refused."""
+        asking = [(job, job.question) for job in jobs if job.question is not None]
+        if not asking:
+            return list(jobs)
+        visits = [self._visit(question) for _, question in asking]
+        found = self._ranking.answer(visits, [question.wish for _, question in asking])
+        refused: set[_Job] = set()
+        for (job, question), ranked in zip(asking, found, strict=True):
+            if isinstance(ranked, Problem):
+                refused.add(job)
+                if not job.done.done():
+                    job.done.set_exception(ranked)
+                continue
+            job.ranked = ranked
+            if question.key is not None and not question.basket:
+                self._visits.put(question.key, ranked.visit)
+        return [job for job in jobs if job not in refused]
+
+    def _visit(self, question: Question) -> Visit:
+        visit = self._visits.get(question.key)
+        if not question.basket:
+            return visit
+        indices = self.recommender.items.indices(question.basket)
+        last_us = visit.times_us[-1] if visit.times_us else 0
+        clicks = [(index, last_us) for index in indices.tolist() if index >= 0]
+        return clicked(visit, clicks, max_seen=self._settings.max_seen)
+
+    def _commit(self, jobs: Sequence[_Job]) -> list[bool]:
+        now_us = self.now_us()
+        exposures = []
+        for job in jobs:
+            if job.question is not None and job.ranked is not None:
+                job.recommendation_id = new_id(now_us)
+                exposures.append(self._exposure(job, job.question, job.ranked, now_us=now_us))
+        events = [event for job in jobs for event in job.events]
+        added = self._log.append(events, exposures=exposures)
+        self._writable = True
+        return added
+
+    def _exposure(self, job: _Job, question: Question, ranked: Ranked, *, now_us: int) -> Exposure:
+        return Exposure(
+            recommendation_id=job.recommendation_id,
+            items=tuple(each.item_id for each in ranked.items),
+            model_version=self.model_version,
+            variant=ranked.variant,
+            # One arm that never draws lots gives its list for certain.
+            propensity=1.0,
+            timestamp_us=now_us,
+            **question.ids,
+        )
+
+    def _resolve(self, jobs: Sequence[_Job], added: list[bool]) -> None:
+        start = 0
+        for job in jobs:
+            end = start + len(job.events)
+            accepted = sum(added[start:end])
+            outcome = EventsOut(accepted=accepted, duplicates=end - start - accepted)
+            start = end
+            # A request whose client has gone may have been cancelled; its events count.
+            if not job.done.done():
+                job.done.set_result((outcome, self._answer(job)))
+
+    def _answer(self, job: _Job) -> Answer | None:
+        if job.ranked is None:
+            return None
+        return Answer(
+            recommendation_id=job.recommendation_id,
+            model_version=self.model_version,
+            variant=job.ranked.variant,
+            items=self.named(job.ranked.items),
+        )
+
+
+def _names(recommender: Recommender) -> list[str | None]:
+    names: list[str | None] = recommender.table.names.tolist()
+    return names
+
+
+def _refuse(jobs: Sequence[_Job], status: int, detail: str) -> None:
+    for job in jobs:
+        if not job.done.done():
+            job.done.set_exception(Problem(status, detail))

@@ -1,0 +1,100 @@
+"""The few parts of HTTP that every route shares, on bare ASGI: body, answer, path, query."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote_to_bytes
+
+from starlette.types import Receive, Scope, Send
+
+from momentary.serving.problems import Problem
+
+SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+)
+"""Sent with every answer that a program reads."""
+
+_JSON_HEADERS = [(b"content-type", b"application/json"), *SECURITY_HEADERS]
+
+
+async def read_body(scope: Scope, receive: Receive, *, limit_bytes: int) -> bytes:
+    """The whole body of a request, refused as soon as it is known to exceed `limit_bytes`."""
+    length = header(scope, b"content-length")
+    if length is not None and length.isdigit() and int(length[:20]) > limit_bytes:
+        raise _too_large(limit_bytes)
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if len(body) > limit_bytes:
+        raise _too_large(limit_bytes)
+    if message.get("more_body", False):
+        return await _read_rest(body, receive, limit_bytes=limit_bytes)
+    return body
+
+
+async def send_json(send: Send, body: bytes, *, status: int = 200) -> None:
+    """Answer with JSON that is encoded already."""
+    headers = [*_JSON_HEADERS, (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_problem(send: Send, problem: Problem) -> None:
+    """Answer with a refusal."""
+    body = problem.body()
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", str(len(body)).encode()),
+        *SECURITY_HEADERS,
+        *problem.headers,
+    ]
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    """The first header called `name`, which is in lower case."""
+    for key, value in scope["headers"]:
+        if key == name:
+            found: bytes = value
+            return found
+    return None
+
+
+def encoded_path(scope: Scope) -> str:
+    """The path as it was sent: a slash inside an id is still `%2F`, so ids keep their ends."""
+    raw: bytes | None = scope.get("raw_path")
+    path: str = scope["path"]
+    return path if raw is None else raw.partition(b"?")[0].decode("latin-1")
+
+
+def decoded(part: str, *, field: str) -> str:
+    """One id from an encoded path."""
+    try:
+        text = unquote_to_bytes(part).decode("utf-8")
+    except UnicodeDecodeError:
+        detail = f"{field} is not percent-encoded UTF-8; encode the id as UTF-8 first."
+        raise Problem(400, detail, field=field) from None
+    if not 1 <= len(text) <= 512:
+        detail = f"{field} has {len(text)} characters; an id has 1 to 512."
+        raise Problem(422, detail, field=field)
+    return text
+
+
+async def _read_rest(start: bytes, receive: Receive, *, limit_bytes: int) -> bytes:
+    parts = [start]
+    size = len(start)
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Problem(400, "The connection closed before the body was complete; send again.")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit_bytes:
+            raise _too_large(limit_bytes)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _too_large(limit_bytes: int) -> Problem:
+    detail = f"The body is larger than {limit_bytes} bytes; send it in several requests."
+    return Problem(413, detail, headers=((b"connection", b"close"),))

@@ -1,0 +1,288 @@
+"""What goes over the wire, and how it becomes events and items."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from momentary.data.events import new_id
+from momentary.recommend.rules import DEFAULT_RULES, Rules
+from momentary.serving.problems import Problem, undecodable
+from momentary.types import Event, Item
+
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+Word = Annotated[str, msgspec.Meta(max_length=512)]
+Text = Annotated[str, msgspec.Meta(max_length=100_000)]
+Price = Annotated[float, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=100, description="Length of the list.")]
+Timestamp = Annotated[
+    int | float | str,
+    msgspec.Meta(
+        description="ISO 8601 (UTC unless it says otherwise), or seconds or milliseconds "
+        "since 1970.",
+        examples=["2026-01-31T12:00:00Z", 1769860800, 1769860800000],
+    ),
+]
+EventType = Literal[
+    "view_item",
+    "view_item_list",
+    "select_item",
+    "add_to_cart",
+    "remove_from_cart",
+    "view_cart",
+    "purchase",
+    "refund",
+    "rate",
+    "review",
+    "share",
+    "search",
+]
+
+_MS_FROM = 100_000_000_000
+_LATEST_S = 32_503_680_000
+_PROPERTIES_DEPTH = 16
+_PROPERTIES_BYTES = 20_000
+
+
+class EventIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One thing that one visitor did with one item.
+
+    One of `session_id`, `user_id` and `anonymous_id` is required; an `event_id` makes sending it
+    twice harmless.
+    """
+
+    item_id: Id
+    event_type: EventType
+    timestamp: Timestamp
+    event_id: Id | None = None
+    user_id: Id | None = None
+    anonymous_id: Id | None = None
+    session_id: Id | None = None
+    value: float | None = None
+    price: Price | None = None
+    currency: Word | None = None
+    quantity: float | None = None
+    recommendation_id: Id | None = None
+    position: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+    properties: dict[str, Any] | None = None
+
+
+class EventsIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Many events, all of which are taken or none."""
+
+    events: list[EventIn]
+
+
+class EventsOut(msgspec.Struct, frozen=True, kw_only=True):
+    """Sent once the events are on the disk."""
+
+    accepted: int
+    duplicates: int
+
+
+class RecommendIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whose visit to continue.
+
+    `event` is recorded first and counts in this answer; `items` are a basket in progress that
+    counts in this answer only.
+    """
+
+    session_id: Id | None = None
+    user_id: Id | None = None
+    anonymous_id: Id | None = None
+    items: Annotated[list[Id], msgspec.Meta(max_length=500)] = []
+    event: EventIn | None = None
+    k: Count = 20
+    rules: Rules = DEFAULT_RULES
+    explain: bool = False
+
+
+class ItemOut(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One item of an answer; `score` is comparable inside one answer only."""
+
+    item_id: str
+    score: float
+    rank: int
+    reasons: tuple[str, ...]
+    name: str | None = None
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A list, best first. `variant` is `fallback` when the model failed and popularity answered."""
+
+    recommendation_id: str
+    model_version: str
+    variant: str
+    items: list[ItemOut]
+
+
+class SimilarOut(msgspec.Struct, frozen=True, kw_only=True):
+    """The items most like one item, best first."""
+
+    model_version: str
+    items: list[ItemOut]
+
+
+class ItemIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One thing that can be recommended; the fields are those of schema.org's Product.
+
+    Nothing is fetched from `image`, `audio` or `video`.
+    """
+
+    item_id: Id | None = None
+    group_id: Id | None = None
+    name: Text | None = None
+    description: Text | None = None
+    image: Text | None = None
+    audio: Text | None = None
+    video: Text | None = None
+    brand: Word | None = None
+    category: Word | None = None
+    price: Price | None = None
+    currency: Word | None = None
+    available: bool = True
+    hidden: bool = False
+    properties: dict[str, Any] | None = None
+
+
+class Live(msgspec.Struct, frozen=True, kw_only=True):
+    """The process answers."""
+
+    status: Literal["live"] = "live"
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """A model is loaded and the event log takes writes."""
+
+    model_version: str
+    items: int
+    status: Literal["ready"] = "ready"
+
+
+class _Outline(msgspec.Struct):
+    events: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_OUTLINE = msgspec.json.Decoder(_Outline)
+_ONE = msgspec.json.Decoder(EventIn)
+_ARRAY = msgspec.json.Decoder(list[EventIn])
+_WRAPPED = msgspec.json.Decoder(EventsIn)
+_RECOMMEND = msgspec.json.Decoder(RecommendIn)
+_ITEM = msgspec.json.Decoder(ItemIn)
+
+
+def read_events(body: bytes, *, now_us: int, most: int) -> list[Event]:
+    """The events of a body that holds one, an array, or `{"events": [...]}`."""
+    try:
+        wire = _wire_events(body)
+    except (ValueError, RecursionError) as error:
+        raise undecodable(error) from None
+    if len(wire) > most:
+        raise Problem(422, f"{len(wire)} events in one request; send at most {most}.")
+    if len(wire) == 1 and not body.lstrip().startswith(b"["):
+        return [to_event(wire[0], now_us=now_us)]
+    return [to_event(each, now_us=now_us, place=f"[{at}].") for at, each in enumerate(wire)]
+
+
+def read_recommend(body: bytes) -> RecommendIn:
+    """The question that a body asks."""
+    try:
+        return _RECOMMEND.decode(body)
+    except (ValueError, RecursionError) as error:
+        raise undecodable(error) from None
+
+
+def read_item(body: bytes, *, item_id: str) -> Item:
+    """The item that a body describes; its path names it."""
+    try:
+        wire = _ITEM.decode(body)
+    except (ValueError, RecursionError) as error:
+        raise undecodable(error) from None
+    if wire.item_id not in (None, item_id):
+        detail = "item_id differs from the id in the path; leave it out of the body."
+        raise Problem(422, detail, field="item_id")
+    _check_properties(wire.properties, place="")
+    return Item(**{**msgspec.structs.asdict(wire), "item_id": item_id})
+
+
+def to_event(wire: EventIn, *, now_us: int, place: str = "") -> Event:
+    """An event as the log keeps it; without `event_id` it gets a new one.
+
+    Raises:
+        Problem: Nobody did it, the time is no time, or `properties` are too large.
+    """
+    if wire.session_id is None and wire.user_id is None and wire.anonymous_id is None:
+        detail = "An event needs somebody who did it; give session_id, user_id or anonymous_id."
+        raise Problem(422, detail, field=f"{place}session_id")
+    if wire.properties is not None:
+        _check_properties(wire.properties, place=place)
+    return Event(
+        item_id=wire.item_id,
+        event_type=wire.event_type,
+        timestamp_us=_timestamp_us(wire.timestamp, place=place),
+        event_id=new_id(now_us) if wire.event_id is None else wire.event_id,
+        user_id=wire.user_id,
+        anonymous_id=wire.anonymous_id,
+        session_id=wire.session_id,
+        value=wire.value,
+        price=wire.price,
+        currency=wire.currency,
+        quantity=wire.quantity,
+        recommendation_id=wire.recommendation_id,
+        position=wire.position,
+        properties=wire.properties,
+    )
+
+
+def _wire_events(body: bytes) -> list[EventIn]:
+    if body.lstrip()[:1] == b"[":
+        return _ARRAY.decode(body)
+    if _OUTLINE.decode(body).events is msgspec.UNSET:
+        return [_ONE.decode(body)]
+    return _WRAPPED.decode(body).events
+
+
+def _timestamp_us(value: float | str, *, place: str) -> int:
+    seconds = _iso_s(value) if isinstance(value, str) else _number_s(value)
+    if seconds is None or not 0 <= seconds <= _LATEST_S:
+        detail = (
+            f"{place}timestamp is {str(value)[:50]!r}; give an ISO 8601 time, or seconds or "
+            "milliseconds since 1970, before the year 3000."
+        )
+        raise Problem(422, detail, field=f"{place}timestamp")
+    return round(seconds * 1_000_000)
+
+
+def _number_s(value: float) -> float | None:
+    if abs(value) < _MS_FROM:
+        return value
+    # An integer of any length may come in; dividing one that is too long would overflow.
+    return value / 1000 if abs(value) < 1000 * _MS_FROM else None
+
+
+def _iso_s(text: str) -> float | None:
+    try:
+        moment = datetime.fromisoformat(text)
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return aware.timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _check_properties(properties: dict[str, Any] | None, *, place: str) -> None:
+    deep = _depth(properties, _PROPERTIES_DEPTH) > _PROPERTIES_DEPTH
+    if deep or len(msgspec.json.encode(properties)) > _PROPERTIES_BYTES:
+        detail = (
+            f"{place}properties may take {_PROPERTIES_BYTES} bytes and be nested "
+            f"{_PROPERTIES_DEPTH} deep; keep what is large elsewhere and store its address."
+        )
+        raise Problem(422, detail, field=f"{place}properties")
+
+
+def _depth(value: object, left: int) -> int:
+    if left < 0 or not isinstance(value, dict | list):
+        return 0
+    inner = value.values() if isinstance(value, dict) else value
+    return 1 + max((_depth(each, left - 1) for each in inner), default=0)

@@ -1,0 +1,182 @@
+"""The visits in progress: what each visitor clicked, by every name that a visitor has."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from momentary.data.events import IdColumn
+from momentary.data.vocabulary import Vocabulary
+from momentary.types import INTEREST_TYPES, Event, FloatArray
+
+Key = tuple[IdColumn, str]
+"""A column of the log and the value that names one session or visitor."""
+
+ID_COLUMNS: tuple[IdColumn, ...] = ("session_id", "user_id", "anonymous_id")
+"""In this order one of several ids is taken for the visit."""
+
+_INTEREST = frozenset(INTEREST_TYPES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """The clicks of one visit, oldest first; it never changes, a click makes a new one.
+
+    Attributes:
+        items: Item indices.
+        times_us: Microseconds since 1970, ascending.
+        hidden: State of an incremental model before `pending`; None before the first click.
+            Shape (width,).
+        pending: The last of `items`, which `hidden` does not know yet.
+    """
+
+    items: tuple[int, ...] = ()
+    times_us: tuple[int, ...] = ()
+    hidden: FloatArray | None = None
+    pending: tuple[int, ...] = ()
+
+
+EMPTY = Visit()
+"""A visit before its first click."""
+
+
+def clicked(visit: Visit, clicks: Sequence[tuple[int, int]], *, max_seen: int) -> Visit:
+    """The visit after more clicks: pairs of item index and time in microseconds.
+
+    >>> clicked(EMPTY, [(7, 100), (8, 90)], max_seen=10).times_us
+    (100, 100)
+    """
+    items = visit.items + tuple(item for item, _ in clicks)
+    times = list(visit.times_us)
+    for _, time_us in clicks:
+        # Clicks count in order of arrival; the clocks of several senders may disagree a little.
+        times.append(max(time_us, times[-1]) if times else time_us)
+    pending = visit.pending + items[len(visit.items) :]
+    forgets = len(pending) >= max_seen
+    return Visit(
+        items=items[-max_seen:],
+        times_us=tuple(times[-max_seen:]),
+        hidden=None if forgets else visit.hidden,
+        pending=pending[-max_seen:],
+    )
+
+
+Undo = dict[Key, Visit]
+"""What `LiveSessions.record` replaced."""
+
+
+class LiveSessions:
+    """The latest visits, in memory; a visit that is not there is read from the log when asked for.
+
+    So nothing has to be rebuilt after a crash, and nothing is lost when memory is short: the
+    log alone holds the truth. An event counts for every id that it carries.
+
+    Args:
+        items: Outside ids of the model's item indices; events with other items change nothing.
+        history: Reads the last events of one key from the log, oldest first.
+        idle_s: Silence between two events, in seconds, that ends the visit of a user or an
+            anonymous visitor. A `session_id` names one visit, however long its silences.
+        max_sessions: Most visits in memory.
+        max_seen: Most clicks of a visit that are kept.
+    """
+
+    def __init__(
+        self,
+        *,
+        items: Vocabulary,
+        history: Callable[[Key, int], Iterable[Event]],
+        idle_s: int,
+        max_sessions: int,
+        max_seen: int,
+    ) -> None:
+        self._items = items
+        self._history = history
+        self._idle_us = idle_s * 1_000_000
+        self._max_sessions = max_sessions
+        self._max_seen = max_seen
+        self._visits: OrderedDict[Key, Visit] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._visits)
+
+    def load(self, keys: Iterable[Key]) -> None:
+        """Bring the visits of `keys` to memory, however many; `trim` makes room again."""
+        for key in keys:
+            if key in self._visits:
+                self._visits.move_to_end(key)
+            else:
+                self._visits[key] = self._read(key)
+
+    def trim(self) -> None:
+        """Let go of the visits that were used longest ago, until memory holds what it may."""
+        while len(self._visits) > self._max_sessions:
+            self._visits.popitem(last=False)
+
+    def get(self, key: Key | None) -> Visit:
+        """The visit of a key, empty if it is not in memory."""
+        return EMPTY if key is None else self._visits.get(key, EMPTY)
+
+    def put(self, key: Key, visit: Visit) -> None:
+        """Replace a visit that is in memory, such as by one with a newer hidden state."""
+        if key in self._visits:
+            self._visits[key] = visit
+
+    def record(self, events: Iterable[Event]) -> Undo:
+        """Let the visits in memory know what happened; give the result to `restore` to undo."""
+        before: Undo = {}
+        for event in events:
+            click = self._click(event)
+            if click is None:
+                continue
+            for column in ID_COLUMNS:
+                value = getattr(event, column)
+                key: Key = (column, value)
+                visit = None if value is None else self._visits.get(key)
+                if visit is not None:
+                    before.setdefault(key, visit)
+                    self._visits[key] = self._after(visit, [click], column=column)
+        return before
+
+    def restore(self, before: Undo) -> None:
+        """Undo what one call of `record` did."""
+        for key, visit in before.items():
+            self.put(key, visit)
+
+    def forget(self, keys: Iterable[Key]) -> None:
+        """Let go of some visits; the log is read again when they are asked for."""
+        for key in keys:
+            self._visits.pop(key, None)
+
+    def clear(self, items: Vocabulary) -> None:
+        """Let go of every visit, because item indices now mean `items`."""
+        self._items = items
+        self._visits.clear()
+
+    def _read(self, key: Key) -> Visit:
+        events = self._history(key, self._max_seen)
+        clicks = [click for event in events if (click := self._click(event)) is not None]
+        return self._after(EMPTY, clicks, column=key[0])
+
+    def _click(self, event: Event) -> tuple[int, int] | None:
+        if event.event_type not in _INTEREST:
+            return None
+        index = self._items.index(event.item_id)
+        return None if index < 0 else (index, event.timestamp_us)
+
+    def _after(self, visit: Visit, clicks: Sequence[tuple[int, int]], *, column: IdColumn) -> Visit:
+        if column == "session_id":
+            return clicked(visit, clicks, max_seen=self._max_seen)
+        current = visit
+        latest_us = visit.times_us[-1] if visit.times_us else None
+        run: list[tuple[int, int]] = []
+        for item, time_us in clicks:
+            silence_us = 0 if latest_us is None else time_us - latest_us
+            if silence_us < -self._idle_us:
+                # An old event that comes late belongs to a visit that has ended.
+                continue
+            if silence_us > self._idle_us:
+                current, run = EMPTY, []
+            run.append((item, time_us))
+            latest_us = time_us if latest_us is None else max(latest_us, time_us)
+        return clicked(current, run, max_seen=self._max_seen)

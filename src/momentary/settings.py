@@ -1,0 +1,180 @@
+"""One TOML file and MOMENTARY_* variables to frozen dataclasses; an unknown key is an error."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import ipaddress
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import msgspec
+
+from momentary.errors import SettingsError
+
+PREFIX = "MOMENTARY_"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeSettings:
+    """How the server listens, and what it keeps in memory.
+
+    Attributes:
+        host: Address to listen on; an address that others can reach needs `api_keys`.
+        api_keys: SHA-256 of every key that may call `/v1`, as 64 hex digits: see
+            `api_key_digest`. Empty: no key is asked for.
+        idle_s: Silence, in seconds between two events, that ends a visit without a `session_id`.
+        max_sessions: Visits in memory; one that falls out is read again from the log.
+        max_history: Clicks of a visit that a model reads which reads visits whole.
+        max_seen: Clicks of a visit that are remembered, to leave out what was seen.
+        max_body_bytes: Largest request.
+        max_events: Most events in one request.
+        shutdown_s: Time that open requests are given to end when the server stops.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    api_keys: tuple[str, ...] = ()
+    idle_s: int = 1800
+    max_sessions: int = 100_000
+    max_history: int = 50
+    max_seen: int = 500
+    max_body_bytes: int = 1_000_000
+    max_events: int = 10_000
+    shutdown_s: int = 10
+
+    def __post_init__(self) -> None:
+        _check_range("serve.port", self.port, 1, 65_535)
+        for name in ("idle_s", "max_sessions", "max_history", "max_events", "shutdown_s"):
+            _check_range(f"serve.{name}", getattr(self, name), 1, 10**9)
+        _check_range("serve.max_seen", self.max_seen, self.max_history, 10**6)
+        _check_range("serve.max_body_bytes", self.max_body_bytes, 1_000, 10**9)
+        for key in self.api_keys:
+            if not _DIGEST.fullmatch(key):
+                raise SettingsError(
+                    "serve.api_keys holds something that is not 64 lower-case hex digits; "
+                    "store each key's SHA-256, as `printf %s KEY | sha256sum` prints it."
+                )
+        if not self.api_keys and not is_loopback(self.host):
+            raise SettingsError(
+                f"serve.host is {self.host!r}, which other machines can reach, and there is no "
+                "key; set serve.api_keys, or listen on 127.0.0.1."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set.
+
+    Attributes:
+        home: Folder of the catalogue, the event log and the models.
+        data: Folder of public data sets, None where there is none.
+    """
+
+    home: Path = Path(".momentary")
+    data: Path | None = None
+    serve: ServeSettings = field(default_factory=ServeSettings)
+
+
+def load_settings(file: Path | None = None, *, environ: Mapping[str, str]) -> Settings:
+    """Read settings; a variable wins over the file, and the file over the defaults.
+
+    `serve.port` in the file is `MOMENTARY_SERVE_PORT` in the environment; in a variable, the
+    members of a list stand between commas.
+
+    Raises:
+        SettingsError: A key is unknown or its value cannot work.
+
+    >>> load_settings(environ={"MOMENTARY_SERVE_PORT": "9000"}).serve.port
+    9000
+    """
+    values = _environment(environ)
+    table = {} if file is None else _read(file)
+    serve: object = table.pop("serve", {})
+    if not isinstance(serve, dict):
+        raise SettingsError(f"serve is {serve!r} in {file}; write its keys under [serve].")
+    top = {key: _typed(Settings, key, value) for key, value in table.items()}
+    sections = {key: _typed(ServeSettings, key, value) for key, value in serve.items()}
+    for (section, key), text in values.items():
+        if section:
+            sections[key] = _typed(ServeSettings, key, text, is_text=True)
+        else:
+            top[key] = _typed(Settings, key, text, is_text=True)
+    return Settings(**top, serve=ServeSettings(**sections))
+
+
+def api_key_digest(key: str) -> str:
+    """What `serve.api_keys` stores of a key, so that a leaked file opens nothing.
+
+    >>> api_key_digest("secret")[:8]
+    '2bb80d53'
+    """
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("0.0.0.0")
+    (True, False)
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be read ({error.strerror}); check the path.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} is not TOML: {error}.") from error
+
+
+def _environment(environ: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    names = {f"{PREFIX}{key.name.upper()}": ("", key.name) for key in fields(Settings)}
+    del names[f"{PREFIX}SERVE"]
+    for key in fields(ServeSettings):
+        names[f"{PREFIX}SERVE_{key.name.upper()}"] = ("serve", key.name)
+    for name in environ:
+        if name.startswith(PREFIX) and name not in names:
+            raise SettingsError(_unknown(name, names))
+    return {where: environ[name] for name, where in names.items() if name in environ}
+
+
+def _typed(
+    cls: type[Settings] | type[ServeSettings], key: str, value: object, *, is_text: bool = False
+) -> Any:  # noqa: ANN401 - the type is the field's
+    prefix = "serve." if cls is ServeSettings else ""
+    hints = get_type_hints(cls)
+    if key not in hints:
+        raise SettingsError(_unknown(prefix + key, [prefix + each for each in hints]))
+    if cls is Settings:
+        if isinstance(value, str) and value:
+            return Path(value)
+        raise SettingsError(f"{key} is {value!r}; it must be the path of a folder.")
+    is_list = is_text and hints[key] == tuple[str, ...]
+    raw = [part.strip() for part in str(value).split(",") if part.strip()] if is_list else value
+    try:
+        return msgspec.convert(raw, hints[key], strict=not is_text)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{prefix}{key} is {value!r}: {error}.") from error
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
+    return f"{name} is not a setting; did you mean {near[0]}?"
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:  # noqa: PLR0917
+    if not low <= value <= high:
+        raise SettingsError(f"{name} is {value}; it must be from {low} to {high}.")

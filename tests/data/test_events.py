@@ -1,0 +1,179 @@
+import contextlib
+import sqlite3
+
+import pytest
+
+from momentary.data.events import EventLog, Exposure, new_id
+from momentary.errors import DataError
+from momentary.types import Event
+
+
+@pytest.fixture
+def log(tmp_path):
+    with contextlib.closing(EventLog(tmp_path / "events.sqlite")) as opened:
+        yield opened
+
+
+def _event(event_id: str, timestamp_us: int = 0, **fields) -> Event:
+    given = {"item_id": "tea/green", "event_type": "view_item", "session_id": "s", **fields}
+    return Event(event_id=event_id, timestamp_us=timestamp_us, **given)
+
+
+def _exposure(recommendation_id: str, timestamp_us: int = 0, **fields) -> Exposure:
+    given = {"items": ("b", "a"), "model_version": "v1", "variant": "model", "propensity": 0.5}
+    return Exposure(
+        recommendation_id=recommendation_id, timestamp_us=timestamp_us, **{**given, **fields}
+    )
+
+
+def test_every_field_comes_back(log):
+    full = _event(
+        "e/1 ü\x00",
+        2**62,
+        user_id="u",
+        anonymous_id="a",
+        value=-1.5,
+        price=2.25,
+        currency="EUR",
+        quantity=3.0,
+        recommendation_id="r",
+        position=0,
+        properties={"colour": ["red", None], "big": 10**30},
+    )
+
+    assert log.append([full]) == [True]
+    assert list(log.read()) == [full]
+
+
+def test_a_known_id_counts_once_and_keeps_its_first_content(log):
+    assert log.append([_event("a"), _event("b"), _event("a", item_id="other")]) == [
+        True,
+        True,
+        False,
+    ]
+    assert log.append([_event("b"), _event("c")]) == [False, True]
+    assert log.count() == 3
+    assert {event.item_id for event in log.read()} == {"tea/green"}
+    assert log.known(["a", "c", "z", 'quote"d']) == {"a", "c"}
+
+
+def test_a_transaction_writes_all_or_nothing(log):
+    with pytest.raises(OverflowError):
+        log.append([_event("a"), _event("b", 2**80)])
+    with pytest.raises(sqlite3.IntegrityError):
+        log.append([_event("c")], exposures=[_exposure("r"), _exposure("r")])
+
+    assert log.count() == 0
+    assert list(log.exposures()) == []
+    assert log.append([_event("a")]) == [True]
+
+
+def test_read_is_half_open_and_ordered_by_time_then_arrival(log):
+    log.append([_event("c", 30), _event("a", 10), _event("b2", 20), _event("b1", 20)])
+
+    assert [event.event_id for event in log.read()] == ["a", "b2", "b1", "c"]
+    assert [event.event_id for event in log.read(start_us=20, end_us=30)] == ["b2", "b1"]
+    assert [event.event_id for event in log.read(start_us=21)] == ["c"]
+    assert [event.event_id for event in log.read(end_us=10)] == []
+
+
+def test_a_slow_reader_sees_one_moment_of_the_log(log):
+    log.append([_event(str(n), n) for n in range(500)])
+    reader = log.read()
+    first = next(reader)
+    log.append([_event("late", 10**6)])
+
+    assert [first, *reader][-1].event_id == "499"
+
+
+def test_recent_and_history_are_the_last_in_order_of_arrival(log):
+    log.append([_event("a", 30), _event("b", 20, session_id="t", user_id="u"), _event("c", 10)])
+    log.append([_event("d", 5, event_type="view_item_list")])
+
+    assert [event.event_id for event in log.recent(3)] == ["b", "c", "d"]
+    assert [event.event_id for event in log.history("session_id", "s", limit=2)] == ["c", "d"]
+    assert [event.event_id for event in log.history("user_id", "u", limit=2)] == ["b"]
+    only = log.history("session_id", "s", limit=2, event_types=("view_item",))
+    assert [event.event_id for event in only] == ["a", "c"]
+
+
+def test_history_refuses_a_column_that_names_nobody(log):
+    with pytest.raises(ValueError, match="'item_id' names nobody"):
+        log.history("item_id", "x", limit=1)
+
+
+def test_exposures_come_back_in_their_time_range(log):
+    shown = [_exposure("r1", 10, user_id="u"), _exposure("r2", 20, items=())]
+    log.append([], exposures=shown)
+
+    assert list(log.exposures()) == shown
+    assert list(log.exposures(start_us=11)) == shown[1:]
+
+
+@pytest.mark.parametrize("column", ["user_id", "anonymous_id", "session_id"])
+def test_erasure_leaves_no_byte_behind(tmp_path, column):
+    secret = "very-secret-person-4711"
+    path = tmp_path / "events.sqlite"
+    with contextlib.closing(EventLog(path)) as log:
+        for start in range(0, 2000, 100):
+            rows = [
+                _event(
+                    f"{secret if n % 3 == 0 else 'other'}-{n * 7919 % 2000:04d}",
+                    n,
+                    **{"session_id": "s", column: secret if n % 3 == 0 else "other"},
+                )
+                for n in range(start, start + 100)
+            ]
+            log.append(rows, exposures=[_exposure(f"r{start}", **{column: secret})])
+
+        receipt = log.erase(**{column: secret})
+
+        assert (receipt.events, receipt.exposures) == (667, 20)
+        assert log.count() == 1333
+        assert list(log.exposures()) == []
+        files = list(tmp_path.iterdir())
+        assert path in files
+        assert all(secret.encode() not in file.read_bytes() for file in files)
+        assert log.append([_event("after")]) == [True]
+
+
+def test_erasure_needs_an_id(log):
+    with pytest.raises(ValueError, match="give user_id"):
+        log.erase()
+
+
+def test_what_was_appended_is_there_when_opened_again(tmp_path):
+    path = tmp_path / "events.sqlite"
+    with contextlib.closing(EventLog(path)) as log:
+        log.append([_event("a")])
+        log.close()
+    with contextlib.closing(EventLog(path)) as log:
+        assert log.append([_event("a")]) == [False]
+
+
+def test_commits_are_synced_to_the_disk(log):
+    assert log._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert log._connection.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+def test_a_file_that_is_no_log_is_refused(tmp_path):
+    other = tmp_path / "notes.txt"
+    other.write_text("not a database " * 100)
+    with pytest.raises(DataError, match=r"notes\.txt cannot be opened"):
+        EventLog(other)
+    with pytest.raises(DataError, match="check that its folder exists"):
+        EventLog(tmp_path / "missing" / "events.sqlite")
+
+
+def test_a_log_of_a_later_version_is_refused(tmp_path):
+    path = tmp_path / "events.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(DataError, match="version 99"):
+        EventLog(path)
+
+
+def test_new_ids_differ_and_ascend_with_time():
+    ids = {new_id(5) for _ in range(1000)}
+    assert len(ids) == 1000
+    assert new_id(5) < new_id(6)

@@ -1,0 +1,118 @@
+"""Reasons: every sentence is borne out by the counts it was made from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from momentary.recommend.reasons import Reasons, ReasonsConfig
+from momentary.types import ItemTable
+
+
+def objects(*values):
+    out = np.empty(len(values), dtype=object)
+    out[:] = values
+    return out
+
+
+TABLE = ItemTable(
+    item_ids=objects("tea", "milk", "jam", "rye", "egg"),
+    names=objects("Black tea", "Milk", None, "Rye bread", "Egg"),
+    price=np.full(5, np.nan),
+    available=np.ones(5, dtype=bool),
+    attributes={},
+)
+
+
+@dataclass
+class Found:
+    items: np.ndarray
+    similarities: np.ndarray
+    counts: np.ndarray
+
+
+class Pairs:
+    """Neighbours by hand: item -> [(neighbour, similarity, sessions with both)], best first."""
+
+    def __init__(self, pairs):
+        self.pairs = pairs
+
+    def related(self, item, k):
+        rows = self.pairs.get(item, [])[:k]
+        return Found(
+            np.array([row[0] for row in rows], dtype=np.int64),
+            np.array([row[1] for row in rows], dtype=np.float32),
+            np.array([row[2] for row in rows], dtype=np.int64),
+        )
+
+
+PAIRS = Pairs({0: [(1, 0.9, 1132), (3, 0.2, 12)], 2: [(3, 0.6, 3), (1, 0.1, 40), (2, 1.0, 50)]})
+
+
+def explain(session, listed, *, related=PAIRS, popularity=None, **config):
+    reasons = Reasons(TABLE, related=related, popularity=popularity, config=ReasonsConfig(**config))
+    return reasons.explain(np.array(session, dtype=np.int64), np.array(listed, dtype=np.int64))
+
+
+def test_the_closest_session_item_is_named_with_its_own_count():
+    assert explain([0, 2], [1, 3]) == [
+        ("often together with Black tea (in 1,132 visits)",),
+        ("together with jam (in 3 visits)",),
+    ]
+
+
+def test_one_common_session_is_singular_and_the_noun_is_the_datas():
+    once = Pairs({0: [(1, 0.9, 1)]})
+    assert explain([0], [1], related=once, noun="basket") == [
+        ("together with Black tea (in 1 basket)",)
+    ]
+
+
+def test_an_item_is_never_together_with_itself():
+    assert explain([2], [2]) == [("you have had it before (once)",)]
+
+
+def test_seen_items_say_how_often_and_two_sentences_are_enough():
+    popularity = np.array([1, 9, 1, 1, 1])
+    found = explain([1, 0, 1, 1], [1], popularity=popularity, popular_top=1)
+    assert found == [
+        ("you have had it before (3 times)", "often together with Black tea (in 1,132 visits)")
+    ]
+    alone = explain([1], [1], popularity=popularity, popular_top=1)
+    assert alone[0][1] == "among the 1 most popular right now"
+
+
+def test_popular_means_so_however_ties_are_broken():
+    popularity = np.array([9, 5, 5, 0, 0])
+    found = explain([], [0, 1, 2, 3], popularity=popularity, popular_top=2)
+    assert found == [("among the 2 most popular right now",), (), (), ()]
+    assert explain([], [1, 3], popularity=popularity, popular_top=5) == [
+        ("among the 5 most popular right now",),
+        (),
+    ]
+
+
+def test_nothing_is_said_of_the_order_of_an_empty_visit():
+    assert explain([], [4]) == [()]
+    assert explain([0], [4]) == [("fits the order of this visit",)]
+    assert explain([0], [4], otherwise=None) == [()]
+
+
+def test_only_the_latest_items_are_evidence():
+    assert explain([0, 4], [1], latest=1) == [("fits the order of this visit",)]
+    assert explain([4, 0, 0], [1], latest=1)[0][0].startswith("often together with Black tea")
+
+
+def test_the_evidence_is_left_alone_and_an_empty_list_is_fine():
+    session = np.array([0, 2])
+    Reasons(TABLE, related=PAIRS).explain(session, np.array([], dtype=np.int64))
+    assert session.tolist() == [0, 2]
+
+
+def test_wrong_counts_and_config_are_refused():
+    with pytest.raises(ValueError, match="2 popularity counts but 5 items"):
+        Reasons(TABLE, popularity=np.ones(2))
+    with pytest.raises(ValueError, match="at_most is 0"):
+        ReasonsConfig(at_most=0)
+    with pytest.raises(ValueError, match="noun"):
+        ReasonsConfig(noun=" ")

@@ -1,0 +1,212 @@
+"""A small shop for the server's tests; `python -m tests.serving.world HOME PORT` serves it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import http.client
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import httpx
+import numpy as np
+
+from momentary.data.vocabulary import Vocabulary
+from momentary.data.workspace import Workspace
+from momentary.recommend.pipeline import Recommender
+from momentary.serving.app import Application, create_app
+from momentary.serving.server import serve
+from momentary.settings import ServeSettings
+from momentary.types import FloatArray, IntArray, ItemTable, Sessions
+
+ROOT = Path(__file__).parents[2]
+ITEMS = ("tea/green", "milk 1 l", "brötchen", "a?b#c", "x%2Fy", "..", *(f"i{n}" for n in range(7)))
+NOW_US = 1_700_000_000_000_000
+
+
+class EchoScorer:
+    """Scores by a fixed matrix from a decaying memory of the clicks; it reads visits whole."""
+
+    kind: ClassVar[str] = "echo"
+
+    def __init__(self, n_items: int = len(ITEMS)) -> None:
+        self._weights = np.random.default_rng(7).normal(size=(n_items, n_items)).astype(np.float32)
+        self.batches: list[int] = []
+
+    def score(self, sessions: Sessions) -> FloatArray:
+        states = np.zeros((len(sessions), len(self._weights)), dtype=np.float32)
+        for row in range(len(sessions)):
+            for item in sessions.session(row):
+                states[row] *= np.float32(0.5)
+                states[row, item] += 1
+        self.batches.append(len(sessions))
+        return states @ self._weights
+
+
+class LiveEchoScorer(EchoScorer):
+    """The same, click by click."""
+
+    def start(self, count: int) -> FloatArray:
+        return np.zeros((count, len(self._weights)), dtype=np.float32)
+
+    def advance(self, states: FloatArray, items: IntArray) -> FloatArray:
+        after = states * np.float32(0.5)
+        after[np.arange(len(items)), items] += 1
+        return after
+
+    def score_states(self, states: FloatArray) -> FloatArray:
+        self.batches.append(len(states))
+        return states @ self._weights
+
+
+class BrokenScorer(EchoScorer):
+    def score(self, sessions: Sessions) -> FloatArray:
+        raise RuntimeError(f"the model cannot read {len(sessions)} sessions")
+
+
+class NanScorer(EchoScorer):
+    def score(self, sessions: Sessions) -> FloatArray:
+        return np.full((len(sessions), len(self._weights)), np.nan, dtype=np.float32)
+
+
+@functools.cache
+def _empty_database() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        Workspace.open(Path(folder), create=True).close()
+        return (Path(folder) / "workspace.sqlite").read_bytes()
+
+
+def make_home(root: Path) -> Workspace:
+    """A workspace without its migrations being run every time, which takes longest."""
+    database = root / "workspace.sqlite"
+    if not database.exists():
+        database.write_bytes(_empty_database())
+    return Workspace.open(root)
+
+
+def make_recommender(scorer: Any = None, ids: tuple[str, ...] = ITEMS) -> Recommender:
+    items = Vocabulary(ids)
+    names = np.array([f"Name of {each}" for each in ids[:-1]] + [None], dtype=object)
+    brands = np.array(["red", "blue"] * len(ids), dtype=object)[: len(ids)]
+    table = ItemTable(
+        item_ids=items.array(),
+        names=names,
+        price=np.arange(len(ids), dtype=np.float64),
+        available=np.ones(len(ids), dtype=np.bool_),
+        attributes={"brand": brands},
+    )
+    return Recommender(scorer or LiveEchoScorer(len(ids)), items=items, table=table)
+
+
+@contextlib.contextmanager
+def opened(
+    root: Path,
+    scorer: Any = None,
+    *,
+    fallback: Recommender | None = None,
+    clock_us: Any = lambda: NOW_US,
+    **limits: Any,
+) -> Iterator[Application]:
+    app = create_app(
+        make_home(root),
+        make_recommender(scorer),
+        model_version="v1",
+        settings=ServeSettings(**limits),
+        fallback=fallback,
+        clock_us=clock_us,
+    )
+    try:
+        yield app
+    finally:
+        app.close()
+
+
+def ask(app: Application, method: str, path: str, **request: Any) -> httpx.Response:
+    (answer,) = ask_together(app, [(method, path, request)])
+    return answer
+
+
+def ask_together(
+    app: Application, requests: list[tuple[str, str, dict[str, Any]]]
+) -> list[httpx.Response]:
+    async def run() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            calls = [client.request(method, path, **rest) for method, path, rest in requests]
+            return await asyncio.gather(*calls)
+
+    return asyncio.run(run())
+
+
+def event(session_id: str | None, item_id: str, **fields: Any) -> dict[str, Any]:
+    first = {"session_id": session_id} if session_id is not None else {}
+    basic = {"item_id": item_id, "event_type": "view_item", "timestamp": NOW_US / 1e6}
+    return {**first, **basic, **fields}
+
+
+class ServerProcess:
+    """A real server in a process of its own on a free port of this machine."""
+
+    def __init__(self, root: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        command = [sys.executable, "-m", "tests.serving.world", str(root), str(self.port)]
+        self.process = subprocess.Popen(command, cwd=ROOT)
+        self._wait()
+
+    def request(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        with contextlib.closing(connection):
+            sent = None if body is None else json.dumps(body)
+            headers = {} if body is None else {"Content-Type": "application/json"}
+            connection.request(method, path, body=sent, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(timeout=10)
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(timeout=10)
+
+    def _wait(self) -> None:
+        end = time.monotonic() + 15
+        while True:
+            try:
+                self.request("GET", "/health/ready")
+            except OSError:
+                if time.monotonic() > end or self.process.poll() is not None:
+                    self.kill()
+                    raise
+                time.sleep(0.02)
+            else:
+                return
+
+
+def main() -> None:
+    root, port = Path(sys.argv[1]), int(sys.argv[2])
+    settings = ServeSettings(port=port)
+    serve(
+        create_app(
+            Workspace.open(root, create=True),
+            make_recommender(),
+            model_version="v1",
+            settings=settings,
+        ),
+        settings,
+    )
+
+
+if __name__ == "__main__":
+    main()
