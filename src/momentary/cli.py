@@ -282,7 +282,8 @@ def evaluate(
         if plot:
             board.plot(plot if len(trial.boards) == 1 else plot.with_stem(f"{plot.stem}-{name}"))
         if not json:
-            _out.print(board.render())
+            _out.print(board.render(wide=_out.width >= 120))
+            _out.print()
     if json:
         _print_json(msgspec.to_builtins({"audit": split.audit, "boards": trial.boards}))
     else:

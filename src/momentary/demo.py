@@ -28,12 +28,15 @@ from momentary.evaluation.trials import TASKS, Task, TrialConfig, run_trial
 from momentary.models.artifact import ModelStore, make
 from momentary.models.training import train
 from momentary.recommend.assembly import assemble
+from momentary.recommend.pipeline import Recommender
+from momentary.recommend.rules import Rules
 from momentary.types import Progress, Recommendation, Sessions
 
 _WEEK_US = 7 * 86_400_000_000
 _TEST_WEEKS = 2
 _TRAIN_WEEKS = 13
 _MIN_ITEM_EVENTS = 10
+_TITLES: Mapping[Task, str] = {"completion": "Basket completion", "next_basket": "Next basket"}
 
 # Chosen on the two weeks before the test weeks, which no figure below comes from. A basket has
 # no order, so what fades with the distance from the last click is switched off.
@@ -104,13 +107,11 @@ def run_demo(
         store.promote(version)
         console.print(f"[bold]{version}[/] answers from now on.")
         recommender = assemble(bundle, workspace.catalog.table(bundle.items.ids), noun="basket")
-        basket = _example(split)
-        names = dict(zip(recommender.items.ids, recommender.table.names, strict=True))
-        session = Sessions.from_lists([recommender.items.indices(basket)])
-        console.print(_basket(basket, recommender.recommend(session, k=5)[0], names))
+        basket = _show(recommender, split, console=console)
     console.print(
         f"Done in {clock() - began:.0f} s. The workspace is {home}; try:\n"
-        f"  momentary recommend {' '.join(basket)} --home {home}\n"
+        f"  momentary recommend {' '.join(basket)} --home {home} "
+        "--rules '{\"exclude_seen\": true}'\n"
         f"  momentary similar {basket[0]} --home {home}\n"
         f"  momentary serve --home {home}"
     )
@@ -150,8 +151,8 @@ def _compare(
         progress=bar,
     )
     for task, board in trial.boards.items():
-        console.print(f"\n[bold]{task.replace('_', ' ').capitalize()}[/]: {TASKS[task]}")
-        console.print(board.render())
+        console.print(f"\n[bold]{_TITLES[task]}[/]: {TASKS[task]}")
+        console.print(board.render(wide=console.width >= 120))
     return trial.boards
 
 
@@ -168,19 +169,30 @@ def _verdict(boards: Mapping[Task, Leaderboard], split: Split) -> Panel:
         best = board.rows[0]
         recall = best.metrics[board.headline]
         lines.append(
-            f"[bold]{task.replace('_', ' ').capitalize()}[/]: {escape(best.verdict)}. "
+            f"[bold]{_TITLES[task]}[/]: {escape(best.verdict)}. "
             f"Of the items it had to find it put {100 * recall.value:.0f} in 100 on its first 20; "
             f"20 items drawn at random would hold {100 * 20 / board.n_items:.1f}."
         )
     return Panel("\n\n".join(lines), title="What this means")
 
 
-def _example(split: Split) -> list[str]:
-    """Three different items of the first test basket that has four."""
+def _show(recommender: Recommender, split: Split, *, console: Console) -> list[str]:
+    """Print what the model adds to a basket, and return the basket."""
+    names = dict(zip(recommender.items.ids, recommender.table.names, strict=True))
+    basket = [item for item in _example(split, names) if item in recommender.items]
+    session = Sessions.from_lists([recommender.items.indices(basket)])
+    found = recommender.recommend(session, k=5, rules=Rules(exclude_seen=True))[0]
+    console.print(_basket(basket, found, names))
+    return basket
+
+
+def _example(split: Split, names: Mapping[str, str | None]) -> list[str]:
+    """Three items of different names out of the first test basket that has them."""
     for row in range(len(split.test.sessions)):
-        items = dict.fromkeys(split.test.sessions.session(row).tolist())
-        if len(items) >= 4:  # three to show, and at least one that could be missing
-            return [split.test.items.ids[item] for item in list(items)[:3]]
+        ids = [split.test.items.ids[item] for item in split.test.sessions.session(row).tolist()]
+        kinds = {names.get(each): each for each in ids if names.get(each)}
+        if len(kinds) >= 3:
+            return list(kinds.values())[:3]
     return list(split.test.items.ids[:3])
 
 

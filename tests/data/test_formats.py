@@ -59,11 +59,15 @@ def same(path, layout, rows):
 
 
 @modest
-@given(rows=events, delimiter=st.sampled_from([",", "\t", ";", "|"]))
-def test_csv_brings_back_any_id(tmp_path_factory, rows, delimiter):
+@given(
+    rows=events,
+    delimiter=st.sampled_from([",", "\t", ";", "|"]),
+    quoting=st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]),
+)
+def test_csv_brings_back_any_id(tmp_path_factory, rows, delimiter, quoting):
     path = tmp_path_factory.mktemp("csv") / "f.csv"
     with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, delimiter=delimiter, quoting=csv.QUOTE_ALL)
+        writer = csv.writer(stream, delimiter=delimiter, quoting=quoting)
         writer.writerow(LAYOUT.names)
         writer.writerows(rows)
     same(path, replace(LAYOUT, delimiter=delimiter), rows)
@@ -333,6 +337,14 @@ def test_a_stray_quote_costs_one_row_however_long_the_file(tmp_path):
     found, rejects = whole(path)
     assert len(found) == 59_999
     assert [(r.line, r.code) for r in rejects] == [(12, "quotes")]
+
+
+def test_a_long_field_is_refused_even_in_a_column_that_is_not_read(tmp_path):
+    lines = [f"u,a,{SECOND},note", f"u,b,{SECOND},{'x' * 10_000_000}", f"u,c,{SECOND},note"]
+    path = write(tmp_path / "f.csv", "\n".join(["user_id,item_id,ts,remark", *lines]))
+    found, rejects = whole(path)
+    assert [row["item_id"] for row in found] == ["a", "c"]
+    assert [(r.line, r.code) for r in rejects] == [(3, "long_field")]
 
 
 def test_latin_1_is_understood(tmp_path):

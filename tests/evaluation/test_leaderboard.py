@@ -120,13 +120,35 @@ def test_json_holds_numbers_and_verdicts():
     assert "novelty@20" in read["rows"][2]["beyond"]
 
 
-def test_the_table_shows_every_model_and_verdict():
-    console = Console(width=260, record=True, quiet=False, file=None, force_terminal=False)
+def shown(found, *, width, wide):
+    console = Console(width=width, force_terminal=False)
     with console.capture() as captured:
-        console.print(board(CLEAR, fit_seconds={"GRU4Rec": 31.5}).render())
-    text = captured.get()
-    for part in ("GRU4Rec", "popularity", "Recall@5", "NDCG@20", "31.5", "points behind", "95 %"):
+        console.print(found.render(wide=wide))
+    return captured.get()
+
+
+def test_the_table_shows_every_model_and_fits_a_small_terminal():
+    found = board(CLEAR, fit_seconds={"GRU4Rec": 31.5})
+    text = shown(found, width=80, wide=False)
+    best = found.rows[0].metrics["recall@20"]
+    for part in ("GRU4Rec", "popularity", "NDCG@20", "31.5", "±", f"{best.value:.4f}"):
         assert part in text
+    assert "Recall@5" not in text
+    assert "…" not in text
+
+
+def test_a_wide_table_shows_every_cutoff():
+    text = shown(board(CLEAR), width=160, wide=True)
+    assert "Recall@5" in text
+    assert "Recall@10" in text
+
+
+def test_a_gap_that_may_be_chance_is_marked():
+    text = shown(board(CLEAR), width=80, wide=False)
+    rows = {row.model: row for row in board(CLEAR).rows}
+    for name, row in rows.items():
+        line = next(line for line in text.splitlines() if f"│ {name}" in line)
+        assert ("~" in line) == (row.real is False and row.difference is not None)
 
 
 @pytest.mark.parametrize("ending", ["png", "svg"])

@@ -599,7 +599,7 @@ def _easy_table(data: bytes, names: list[str], layout: Layout) -> pa.Table | Non
     if data.count(b"\r") != data.count(b"\r\n"):
         return None
     try:
-        return arrow_csv.read_csv(
+        table = arrow_csv.read_csv(
             pa.BufferReader(data),
             read_options=arrow_csv.ReadOptions(
                 column_names=names, block_size=len(data) + 1, use_threads=False
@@ -613,6 +613,8 @@ def _easy_table(data: bytes, names: list[str], layout: Layout) -> pa.Table | Non
         ).combine_chunks()
     except pa.ArrowInvalid:
         return None
+    longest = (pc.max(pc.binary_length(column)).as_py() or 0 for column in table.columns)
+    return table if max(longest) <= MAX_FIELD_BYTES else None
 
 
 def _easy_block(table: pa.Table, data: bytes, end: Cursor) -> _Block:

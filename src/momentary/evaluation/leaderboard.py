@@ -59,6 +59,8 @@ class LeaderboardConfig:
             )
 
 
+_KEY = "behind: points to the best, ~ may be chance; fit: CPU s; ms: CPU ms a query"
+
 DEFAULT_LEADERBOARD = LeaderboardConfig()
 """Recall decides; MRR and NDCG stand beside it."""
 
@@ -174,26 +176,33 @@ class Leaderboard:
         """All numbers and verdicts."""
         return msgspec.json.encode(self).decode()
 
-    def render(self) -> Table:
-        """A table for the terminal: intervals where models are ordered, means elsewhere."""
-        table = Table(title=self.title(), caption=self.caption(), title_justify="left")
-        table.add_column("model")
-        keys = list(self.rows[0].metrics)
-        k = self.headline.rpartition("@")[2]
-        name = self.headline.rpartition("@")[0]
-        shown = [key for key in keys if key.startswith(f"{name}@") or key.endswith(f"@{k}")]
+    def render(self, *, wide: bool = False) -> Table:
+        """A table for the terminal, best first, that fits 80 columns.
+
+        Args:
+            wide: Show every cutoff, not the headline's alone.
+        """
+        caption = f"{self.caption()}\n{_KEY}"
+        table = Table(title=self.title(), caption=caption, title_justify="left")
+        table.add_column("model", no_wrap=True)
+        name, _, k = self.headline.rpartition("@")
+        shown = [
+            key
+            for key in self.rows[0].metrics
+            if key.endswith(f"@{k}") or (wide and key.startswith(f"{name}@"))
+        ]
         for key in shown:
-            table.add_column(label(key), justify="right")
-        table.add_column("fit, CPU s", justify="right")
-        table.add_column("score, ms/query", justify="right")
-        table.add_column("verdict")
+            table.add_column(label(key), justify="right", no_wrap=key != self.headline)
+        table.add_column("behind", justify="right", no_wrap=True)
+        table.add_column("fit s", justify="right", no_wrap=True)
+        table.add_column("ms", justify="right", no_wrap=True)
         for place, row in enumerate(self.rows):
             table.add_row(
                 row.model,
                 *(_cell(row.metrics[key], full=key == self.headline) for key in shown),
+                _behind(row),
                 "-" if row.fit_seconds is None else f"{row.fit_seconds:,.1f}",
                 f"{row.score_ms:,.2f}",
-                row.verdict,
                 style="bold" if place == 0 else None,
             )
         return table
@@ -449,7 +458,13 @@ def _points(gap: Difference, value: float, *, sign: str = "") -> str:
     return f"{round(100 * value, digits) + 0.0:{sign}.{digits}f}"
 
 
+def _behind(row: Row) -> str:
+    if row.difference is None:
+        return ""
+    return f"{'' if row.real else '~ '}{_points(row.difference, -row.difference.value)}"
+
+
 def _cell(estimate: Estimate, *, full: bool) -> str:
     if not full:
         return f"{estimate.value:.4f}"
-    return f"{estimate.value:.4f} ({estimate.low:.4f} to {estimate.high:.4f})"
+    return f"{estimate.value:.4f} ±{(estimate.high - estimate.low) / 2:.4f}"
