@@ -1,0 +1,194 @@
+"""The command line as a person uses it, in one process for speed."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from momentary import cli
+
+COMMANDS = (
+    "demo",
+    "doctor",
+    "import",
+    "train",
+    "tune",
+    "evaluate",
+    "recommend",
+    "similar",
+    "serve",
+)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run one command; returns exit code, standard output, standard error."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["momentary", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Three weeks of simulated clicks by ten visitors who walk up the shelf."""
+    folder = tmp_path_factory.mktemp("shop")
+    lines = ["user_id,item_id,timestamp,event_type"]
+    for visit in range(120):
+        for step in range(4):
+            second = 1_700_000_000 + visit * 15_000 + step * 60
+            lines.append(f"u{visit % 10},sku/{(visit * 3 + step) % 15},{second},view_item")
+    (folder / "clicks.csv").write_text("\n".join(lines) + "\n")
+    items = [
+        json.dumps({"item_id": f"sku/{n}", "name": f"Thing {n}", "price": n, "brand": f"b{n % 2}"})
+        for n in range(15)
+    ]
+    (folder / "items.jsonl").write_text("\n".join(items) + "\n")
+    return folder
+
+
+@pytest.fixture
+def home(files, tmp_path, monkeypatch, run):
+    monkeypatch.setenv("MOMENTARY_HOME", str(tmp_path / "home"))
+    code, out, err = run("import", files / "clicks.csv", files / "items.jsonl", "--json")
+    assert code == 0, err
+    assert json.loads(out)["events_added"] == 480
+    return tmp_path / "home"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command, run):
+    code, out, _ = run(command, "--help")
+    assert code == 0
+    assert f"Example: momentary {command}" in " ".join(out.split())
+
+
+def test_help_lists_every_command(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    for command in COMMANDS:
+        assert f" {command} " in out
+
+
+def test_the_version_is_printed(run):
+    from momentary import __version__
+
+    assert run("--version")[1].strip() == f"momentary {__version__}"
+
+
+@pytest.mark.parametrize("statement", ["import momentary", "import momentary.cli"])
+def test_help_pays_for_nothing_heavy(statement):
+    heavy = ("torch", "numpy", "duckdb", "pyarrow", "numba", "starlette", "sqlalchemy", "msgspec")
+    code = f"{statement}; import sys; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_importing_twice_adds_nothing(home, files, run):
+    code, out, _ = run("import", files / "clicks.csv", "--home", home)
+    assert code == 0
+    assert "0 events added, 480 were there already" in out
+
+
+@pytest.mark.usefixtures("home")
+def test_from_training_to_recommending(run):
+    code, out, err = run("train", "-m", "sequential_rules", "--set", "steps=3", "--json")
+    assert code == 0, err
+    assert json.loads(out)["items"] == 15
+
+    code, out, _ = run("recommend", "sku/3", "sku/4", "-k", 3, "--json")
+    first = json.loads(out)[0]
+    assert (code, first["item_id"], first["rank"]) == (0, "sku/5", 1)
+
+    code, out, err = run(
+        "recommend", "sku/4", "unheard-of", "--rules", '{"allow":{"brand":["b0"]}}'
+    )
+    assert code == 0
+    assert "Thing 6" in out
+    assert "Thing 5" not in out
+    assert "unheard-of" in err
+
+    code, out, _ = run("similar", "sku/4", "-k", 2, "--json")
+    assert code == 0
+    assert len(json.loads(out)) == 2
+
+
+@pytest.mark.usefixtures("home")
+def test_models_are_compared_and_drawn(run, tmp_path):
+    plot = tmp_path / "board.png"
+    code, out, err = run(
+        "evaluate", "-m", "popularity", "-m", "sequential_rules", "--days", 5, "--plot", plot
+    )
+    assert code == 0, err
+    assert "sequential_rules wins" in " ".join(out.split())
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    code, out, _ = run("evaluate", "-m", "popularity", "--days", 5, "--json")
+    assert json.loads(out)["boards"]["next_item"]["rows"][0]["model"] == "popularity"
+
+
+@pytest.mark.usefixtures("home")
+def test_settings_are_searched_and_written(run, tmp_path):
+    file = tmp_path / "rules.toml"
+    arguments = ("tune", "-m", "sequential_rules", "--trials", 2, "--days", 4)
+    code, out, err = run(*arguments, "--validation-days", 4, "--write", file)
+    assert code == 0, err
+    assert "[sequential_rules]" in out
+    code, _, err = run("train", "-m", "sequential_rules", "--config", file)
+    assert code == 0, err
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (("train", "-m", "magic"), "there are popularity"),
+        (("train", "-m", "gru4rec", "--set", "layers=3"), "it has units"),
+        (("train", "--set", "epochs"), "NAME=VALUE"),
+        (("train", "--config", "/no/such.toml"), "check the path"),
+        (("evaluate", "--task", "guess"), "next_item"),
+        (("recommend", "sku/1"), "momentary train"),
+        (("recommend", "sku/1", "--rules", "{"), "rules"),
+        (("serve",), "momentary train"),
+        (("import", "/no/such/file.csv"), "/no/such/file.csv"),
+        (("doctor",), "FILES"),
+        (("fly",), "fly"),
+    ],
+)
+def test_bad_use_ends_with_exit_code_2_and_the_remedy(arguments, remedy, run):
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert remedy in " ".join(err.replace("│", " ").split())
+    assert "Traceback" not in err
+
+
+def test_a_missing_workspace_names_the_command_that_makes_one(tmp_path, run):
+    code, _, err = run("train", "--home", tmp_path / "nothing")
+    assert code == 2
+    assert "momentary import" in " ".join(err.split())
+
+
+def test_debug_shows_where_it_happened(tmp_path, run):
+    from momentary.errors import SettingsError
+
+    with pytest.raises(SettingsError):
+        run("train", "--home", tmp_path / "nothing", "--debug")
+
+
+def test_the_unexpected_is_named_without_a_traceback(run, monkeypatch):
+    def explode(*_):
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(cli, "_home", explode)
+    code, _, err = run("serve")
+    assert code == 1
+    assert "ZeroDivisionError: by zero" in err
+    assert "--debug" in err
