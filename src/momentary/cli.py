@@ -153,8 +153,12 @@ def import_(
         str | None, typer.Option(help="Type of all events of a file that names none.")
     ] = None,
     order_as_time: Annotated[
-        bool, typer.Option(help="The file has no times: take its order instead.")
+        bool, typer.Option("--order-as-time", help="The file has no times: take its order instead.")
     ] = False,
+    day_first: Annotated[
+        bool | None,
+        typer.Option("--day-first/--month-first", help="What dates such as 1/2/2010 mean."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Bring events and items into the workspace; doing it twice adds nothing.
@@ -163,17 +167,20 @@ def import_(
     """
     import msgspec
 
-    from momentary.data.formats import detect, with_choices
+    from momentary.data.choices import choose
     from momentary.data.importer import import_files
     from momentary.data.workspace import Workspace
 
     mapping = dict(_pair(each, "--column") for each in column or [])
-    layouts = {
-        file: with_choices(
-            detect(file), columns=mapping, event_type=event_type, order_as_time=order_as_time
-        )
-        for file in files
-    }
+    if len(mapping) < len(column or []):
+        raise SettingsError("--column names a field twice; one column fills one field.")
+    layouts = choose(
+        files,
+        columns=mapping,
+        event_type=event_type,
+        order_as_time=order_as_time,
+        day_first=day_first,
+    )
     with Workspace.open(_home(home), create=True) as workspace, _bars() as bar:
         report = import_files(workspace, files, layouts=layouts, progress=bar("import"))
     if json:

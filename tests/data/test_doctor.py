@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from momentary.data.doctor import Report, examine, render
+from momentary.data.diagnosis import Report
+from momentary.data.doctor import examine, render
 
 SECOND = 1_500_000_000
 HEADER = "user_id,session_id,item_id,timestamp,event_type,price"
@@ -31,10 +32,14 @@ def looked_at(path):
     text = json.dumps(msgspec.to_builtins(report))
     assert len(text) < 200_000
     assert msgspec.json.decode(text, type=Report) == report
-    console = Console(width=120, record=True, file=io.StringIO())
-    console.print(render(report))
-    assert str(path)[:20] in console.export_text()
+    assert path.name in printed(report)
     return report
+
+
+def printed(report):
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(render(report))
+    return console.export_text()
 
 
 def codes(report):
@@ -152,6 +157,75 @@ def test_items_folders_and_archives(tmp_path):
     assert report.file_type == "folder"
     assert {entry.name for entry in report.contents} == {"items.csv", "images.zip"}
     assert codes(looked_at(tmp_path / "none.csv")) == {"absent"}
+
+
+def test_different_values_are_counted_over_the_whole_file(tmp_path):
+    path = tmp_path / "events.csv"
+    rows = [f"{row},land {i // 200}" for i, row in enumerate(ROWS * 36)]
+    path.write_bytes(joined(rows, HEADER + ",country"))
+    report = looked_at(path)
+    country = report.columns[-1]
+    assert (country.role, country.distinct, country.estimated) == (None, 54, False)
+    assert country.example == "land 0"
+
+
+def test_dates_of_two_meanings_name_both_remedies(tmp_path):
+    path = tmp_path / "events.csv"
+    path.write_text("user_id,item_id,date\n" + "u,i,1/2/2010\n" * 9)
+    report = looked_at(path)
+    assert codes(report) == {"ambiguous_date"}
+    assert report.command is None
+    assert report.first_time is None
+    text = " ".join(printed(report).split())
+    assert "--day-first" in text
+    assert "--month-first" in text
+    path.write_text("user_id,item_id,date\n" + "u,i,1/2/2010\nu,i,13/2/2010\n")
+    assert looked_at(path).first_time == "2010-02-01T00:00:00Z"
+
+
+def test_columns_of_a_tracker_are_the_places_that_are_read(tmp_path):
+    event = {
+        "event_name": "purchase",
+        "event_timestamp": SECOND * 10**6,
+        "user_pseudo_id": "p",
+        "items": [{"item_id": "a", "price": 2.5}, {"item_id": "b"}],
+    }
+    path = tmp_path / "ga4.json"
+    path.write_text(json.dumps(event) + "\n")
+    report = looked_at(path)
+    found = {column.name: column for column in report.columns}
+    assert found["items[].item_id"].distinct == 2
+    assert found["items[].price"].null_share == 0.5
+    assert report.problems == ()
+
+
+def test_the_page_fits_a_narrow_terminal(tmp_path, monkeypatch):
+    folder = tmp_path / "a long way" / ("down " * 9).strip() / ("under " * 9).strip()
+    folder.mkdir(parents=True)
+    path = folder / "events.csv"
+    path.write_bytes(joined(break_column(ROWS, 5, "a price that is not a number at all " * 2)))
+    lines = printed(examine(path)).splitlines()
+    assert lines[0].startswith("events.csv  in …/")
+    assert all(len(line) <= 80 for line in lines)
+    assert (
+        lines[1]
+        == f"csv · {path.stat().st_size / 1000:.1f} kB · utf-8 · delimiter ',' · events (plain)"
+    )
+    assert lines[2] == "300 rows · 30 items · 20 visitors · 100 sessions (median 3)"
+    monkeypatch.chdir(tmp_path)
+    near = folder.parents[0] / "near.csv"
+    near.write_bytes(joined(ROWS))
+    assert "near.csv  in a long way/" in printed(examine(near))
+    monkeypatch.chdir(folder)
+    assert printed(examine(Path("events.csv"))).splitlines()[0] == "events.csv"
+
+
+def test_what_import_can_be_told_is_said(tmp_path):
+    path = tmp_path / "events.csv"
+    path.write_bytes(BROKEN["no_item"])
+    text = " ".join(printed(examine(path)).split())
+    assert "--column item_id=NAME" in text
+    assert text.endswith("Say at import what the file does not tell, as above.")
 
 
 def test_max_rows_stops_early(tmp_path):

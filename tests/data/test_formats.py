@@ -16,7 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from momentary.data import formats
-from momentary.data.formats import Layout, detect, read
+from momentary.data.detection import detect
+from momentary.data.formats import EVENT_SCHEMA, read
+from momentary.data.layouts import Layout
+from momentary.data.rows import EXCERPT, MAX_FIELD_BYTES
+from momentary.data.timestamps import FIRST_US, LAST_US
 from momentary.errors import DataError
 
 SECOND = 1_500_000_000
@@ -93,9 +97,7 @@ def test_parquet_brings_back_any_id(tmp_path_factory, rows):
 
 @settings(max_examples=25, deadline=None)
 @given(
-    times=st.lists(
-        st.integers(formats.FIRST_US // 10**6, formats.LAST_US // 10**6 - 1), min_size=1, max_size=8
-    ),
+    times=st.lists(st.integers(FIRST_US // 10**6, LAST_US // 10**6 - 1), min_size=1, max_size=8),
     unit=st.sampled_from(["s", "ms", "us", "ns", "iso", "zone", "float"]),
 )
 def test_time_units_come_back(tmp_path_factory, times, unit):
@@ -208,6 +210,18 @@ def test_ga4_gives_one_event_per_item(tmp_path):
     assert "'dance'" in chunk.rejects[0].reason
 
 
+def test_ga4_sessions_without_a_cookie_are_those_of_the_user(tmp_path):
+    event = {
+        "event_name": "view_item",
+        "event_timestamp": SECOND * 10**6,
+        "event_params": [{"key": "ga_session_id", "value": {"int_value": 42}}],
+        "items": [{"item_id": "a"}],
+    }
+    lines = [json.dumps(event | {"user_id": user}) for user in ("u", "v")]
+    found, _ = whole(write(tmp_path / "ga4.json", "\n".join(lines)))
+    assert [row["session_id"] for row in found] == ["u.42", "v.42"]
+
+
 def test_segment_tracks(tmp_path):
     def track(name, message, properties):
         return {
@@ -268,7 +282,7 @@ def test_every_bad_row_is_named_with_its_line(tmp_path):
         b"u,\x80\xff,1500000000,view,1",
         b"u,a\0,1500000000,view,1",
         b'u,"a,1500000000,view,1',
-        b"u," + b"x" * (formats.MAX_FIELD_BYTES + 9) + b",1500000000,view,1",
+        b"u," + b"x" * (MAX_FIELD_BYTES + 9) + b",1500000000,view,1",
         b"u,z,1500000000,buy,2",
     ]
     path = tmp_path / "f.csv"
@@ -290,7 +304,7 @@ def test_every_bad_row_is_named_with_its_line(tmp_path):
     ]
     assert "'dance'" in rejects[4].reason
     assert "'cheap'" in rejects[5].reason
-    assert all(len(r.raw_excerpt) <= 4 * formats.EXCERPT for r in rejects)
+    assert all(len(r.raw_excerpt) <= 4 * EXCERPT for r in rejects)
 
 
 def test_broken_json_lines_are_named(tmp_path):
@@ -325,8 +339,8 @@ def test_reading_goes_on_from_every_cursor(tmp_path, monkeypatch, file_type):
     for done, chunk in enumerate(chunks):
         rest = [part.table for part in read(path, layout, start=chunk.end)]
         expected = tables[done + 1 :]
-        assert pa.concat_tables([formats.EVENT_SCHEMA.empty_table(), *rest]).equals(
-            pa.concat_tables([formats.EVENT_SCHEMA.empty_table(), *expected])
+        assert pa.concat_tables([EVENT_SCHEMA.empty_table(), *rest]).equals(
+            pa.concat_tables([EVENT_SCHEMA.empty_table(), *expected])
         )
 
 

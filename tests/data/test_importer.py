@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from momentary.data import formats, importer
+from momentary.data.detection import detect
 from momentary.data.importer import import_files, import_table
 from momentary.data.workspace import IMPORTS, Workspace
 from momentary.errors import DataError
@@ -228,7 +229,7 @@ def test_a_killed_import_goes_on_where_it_was(tmp_path, monkeypatch, moment):
 
 def test_a_torn_journal_line_is_parsed_again(workspace, tmp_path):
     path = write(tmp_path / "f.csv", some(100))
-    layout = formats.detect(path)
+    layout = detect(path)
     staging = workspace.root / "staging" / importer._plan(path, layout).key
     staging.mkdir(parents=True)
     (staging / "journal.jsonl").write_bytes(b'{"chunk":"chunk-0000')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from momentary.errors import DataError
 from momentary.types import Item, ItemTable, ObjectArray
 
 METADATA = sa.MetaData()
@@ -32,16 +34,24 @@ ITEMS = sa.Table(
     sa.Column("available", sa.Boolean, nullable=False),
     sa.Column("hidden", sa.Boolean, nullable=False),
     sa.Column("properties", sa.Text),
+    sa.Column("deleted", sa.Boolean, nullable=False, server_default=sa.false()),
 )
-"""The fields of `momentary.types.Item`; `properties` is JSON text."""
+"""The fields of `momentary.types.Item`, `properties` as JSON text, and whether it was deleted.
 
-_FIELDS = tuple(column.name for column in ITEMS.columns)
+A deleted item leaves a row without content, a tombstone: an item that has no row counts as
+available, because events may name items that nobody has described.
+"""
+
+_FIELDS = tuple(name for name in ITEMS.columns.keys() if name != "deleted")  # noqa: SIM118
 _TABLE_FIELDS = (
-    *("name", "price", "available", "hidden"),
+    *("name", "price", "available", "hidden", "deleted"),
     *("brand", "category", "group_id", "properties"),
 )
 _Row = tuple[Any, ...]
-_UNKNOWN: _Row = (None, None, True, False, None, None, None, None)
+_UNKNOWN: _Row = (None, None, True, False, False, None, None, None, None)
+_TOMBSTONE = {name: None for name in _FIELDS} | {"available": False, "hidden": True}
+_THERE = sa.not_(ITEMS.c.deleted)
+_ITEM = sa.select(*(ITEMS.c[name] for name in _FIELDS)).where(_THERE)
 _BATCH = 5000
 _LOOKUP = 500
 _INSERTS: dict[str, Callable[[sa.Table], sqlite.Insert | postgresql.Insert]] = {
@@ -65,53 +75,77 @@ class Catalog:
 
         Returns:
             How many items were given.
+
+        Raises:
+            DataError: If the database cannot be written, such as while an import is at it.
         """
-        with self.engine.begin() as connection:
+        with self._write() as connection:
             return upsert_rows(connection, map(_row, items))
 
     def get(self, item_id: str) -> Item | None:
         """The item, or None when the catalogue does not know it."""
         with self.engine.connect() as connection:
-            query = sa.select(ITEMS).where(ITEMS.c.item_id == item_id)
+            query = _ITEM.where(ITEMS.c.item_id == item_id)
             found = connection.execute(query).mappings().first()
         return None if found is None else _item(found)
 
     def delete(self, item_id: str) -> bool:
-        """Forget an item; False when it was not there."""
-        with self.engine.begin() as connection:
-            done = connection.execute(sa.delete(ITEMS).where(ITEMS.c.item_id == item_id))
-        return done.rowcount > 0
+        """Forget an item and remember that it is gone; False when it was not there.
+
+        Until it is put again, `table` says that it may be on no list, even if it never was there.
+
+        Raises:
+            DataError: If the database cannot be written, such as while an import is at it.
+        """
+        with self._write() as connection:
+            query = sa.select(ITEMS.c.item_id).where(ITEMS.c.item_id == item_id, _THERE)
+            was_there = connection.execute(query).first() is not None
+            upsert_rows(connection, [{**_TOMBSTONE, "item_id": item_id}], deleted=True)
+        return was_there
 
     def count(self) -> int:
         """How many items there are."""
+        query = sa.select(sa.func.count()).select_from(ITEMS).where(_THERE)
         with self.engine.connect() as connection:
-            return int(
-                connection.execute(sa.select(sa.func.count()).select_from(ITEMS)).scalar_one()
-            )
+            return int(connection.execute(query).scalar_one())
 
     def items(self) -> Iterator[Item]:
         """Every item, by ascending id."""
         with self.engine.connect() as connection:
-            query = sa.select(ITEMS).order_by(ITEMS.c.item_id)
-            for row in connection.execute(query).mappings():
+            for row in connection.execute(_ITEM.order_by(ITEMS.c.item_id)).mappings():
                 yield _item(row)
 
     def table(self, ids: Sequence[str]) -> ItemTable:
         """The catalogue as columns in the order of `ids`.
 
         Items that the catalogue does not know have no name, no price and no attributes, and are
-        available; hidden items are not available.
+        available. Deleted items are hidden, and hidden items are not available.
         """
         known = self._known(ids)
         rows = [known.get(item_id, _UNKNOWN) for item_id in ids]
-        names, prices, available, hidden, *_ = zip(*rows, strict=True) if rows else [()] * 8
+        empty: list[_Row] = [()] * len(_UNKNOWN)
+        names, prices, *flags = (list(zip(*rows, strict=True)) or empty)[:5]
+        available, hidden, deleted = (np.array(flag, dtype=np.bool_) for flag in flags)
         return ItemTable(
             item_ids=_objects(ids),
             names=_objects(names),
             price=np.array(prices, dtype=np.float64),
-            available=np.array(available, dtype=np.bool_) & ~np.array(hidden, dtype=np.bool_),
+            available=available & ~hidden,
             attributes=_attributes(rows),
+            hidden=hidden,
+            deleted=deleted,
         )
+
+    @contextmanager
+    def _write(self) -> Iterator[sa.Connection]:
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except sa.exc.OperationalError as error:
+            raise DataError(
+                f"the catalogue cannot be written ({error.orig}); try again later, because an "
+                "import holds it until it ends."
+            ) from error
 
     def _known(self, ids: Sequence[str]) -> dict[str, _Row]:
         """Rows by id; past a few hundred, one scan is faster than many lookups."""
@@ -123,10 +157,18 @@ class Catalog:
         return {item_id: tuple(row) for item_id, *row in found}
 
 
-def upsert_rows(connection: sa.Connection, rows: Iterable[dict[str, Any]]) -> int:
-    """Upsert rows of the table `items` inside the caller's transaction; how many there were."""
-    insert = _INSERTS[connection.dialect.name](ITEMS)
-    replaced = {name: insert.excluded[name] for name in _FIELDS if name != "item_id"}
+def upsert_rows(
+    connection: sa.Connection, rows: Iterable[dict[str, Any]], *, deleted: bool = False
+) -> int:
+    """Upsert rows of the table `items` inside the caller's transaction; how many there were.
+
+    Args:
+        connection: In a transaction.
+        rows: The fields of `momentary.types.Item`, `properties` as JSON text.
+        deleted: Whether the rows are tombstones; others bring a deleted item back.
+    """
+    insert = _INSERTS[connection.dialect.name](ITEMS).values(deleted=deleted)
+    replaced = {name: insert.excluded[name] for name in (*_FIELDS, "deleted") if name != "item_id"}
     statement = insert.on_conflict_do_update(index_elements=["item_id"], set_=replaced)
     remaining = iter(rows)
     done = 0
@@ -160,15 +202,15 @@ def _objects(values: Sequence[object]) -> ObjectArray:
 
 def _attributes(rows: Sequence[_Row]) -> dict[str, ObjectArray]:
     """Brand, category, group and the scalar properties as strings, None where unknown."""
-    own = _TABLE_FIELDS[4:7]
+    own = _TABLE_FIELDS[5:8]
     columns: dict[str, list[str | None]] = {
-        name: [row[4 + place] for row in rows] for place, name in enumerate(own)
+        name: [row[5 + place] for row in rows] for place, name in enumerate(own)
     }
     decode = msgspec.json.Decoder(dict[str, Any]).decode
     for place, row in enumerate(rows):
-        if row[7] is None:
+        if row[8] is None:
             continue
-        for name, value in decode(row[7]).items():
+        for name, value in decode(row[8]).items():
             if name in own or not isinstance(value, (str, int, float)):
                 continue
             if name not in columns:

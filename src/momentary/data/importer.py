@@ -24,7 +24,10 @@ import sqlalchemy as sa
 
 from momentary.data import formats
 from momentary.data.catalog import ITEMS, upsert_rows
-from momentary.data.formats import EVENT_SCHEMA, ITEM_SCHEMA, Chunk, Cursor, Layout, Reject
+from momentary.data.detection import detect
+from momentary.data.formats import EVENT_SCHEMA, ITEM_SCHEMA, Chunk
+from momentary.data.layouts import Layout
+from momentary.data.rows import Cursor, Reject
 from momentary.data.workspace import (
     BUCKET_SQL,
     IMPORTS,
@@ -131,7 +134,7 @@ def import_files(
     """
     chosen = dict(layouts or {})
     # Every file is looked at before the first one is imported.
-    plans = [_plan(path, chosen.get(path) or formats.detect(path)) for path in paths]
+    plans = [_plan(path, chosen.get(path) or detect(path)) for path in paths]
     total = ImportReport()
     with exclusive(workspace.root / "import.lock", wait_s=LOCK_WAIT_S):
         _sweep(workspace, keep={plan.key for plan in plans})
