@@ -46,11 +46,11 @@ def files(tmp_path_factory):
     for visit in range(120):
         for step in range(4):
             second = 1_700_000_000 + visit * 15_000 + step * 60
-            lines.append(f"u{visit % 10},sku/{(visit * 3 + step) % 15},{second},view_item")
+            lines.append(f"u{visit % 10},sku/{(visit * 3 + step) % 40},{second},view_item")
     (folder / "clicks.csv").write_text("\n".join(lines) + "\n")
     items = [
         json.dumps({"item_id": f"sku/{n}", "name": f"Thing {n}", "price": n, "brand": f"b{n % 2}"})
-        for n in range(15)
+        for n in range(40)
     ]
     (folder / "items.jsonl").write_text("\n".join(items) + "\n")
     return folder
@@ -103,7 +103,7 @@ def test_importing_twice_adds_nothing(home, files, run):
 def test_from_training_to_recommending(run):
     code, out, err = run("train", "-m", "sequential_rules", "--set", "steps=3", "--json")
     assert code == 0, err
-    assert json.loads(out)["items"] == 15
+    assert json.loads(out)["items"] == 40
 
     code, out, _ = run("recommend", "sku/3", "sku/4", "-k", 3, "--json")
     first = json.loads(out)[0]
@@ -155,11 +155,12 @@ def test_settings_are_searched_and_written(run, tmp_path):
         (("train", "--set", "epochs"), "NAME=VALUE"),
         (("train", "--config", "/no/such.toml"), "check the path"),
         (("evaluate", "--task", "guess"), "next_item"),
+        (("tune", "--task", "guess"), "next_basket"),
         (("recommend", "sku/1"), "momentary train"),
         (("recommend", "sku/1", "--rules", "{"), "rules"),
         (("serve",), "momentary train"),
         (("import", "/no/such/file.csv"), "/no/such/file.csv"),
-        (("doctor",), "FILES"),
+        (("doctor",), "files"),
         (("fly",), "fly"),
     ],
 )

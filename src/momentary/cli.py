@@ -6,8 +6,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -18,6 +19,7 @@ from momentary.errors import MomentaryError, SettingsError
 
 if TYPE_CHECKING:
     from momentary.data.workspace import Workspace
+    from momentary.evaluation.trials import Task
     from momentary.models.artifact import Bundle
     from momentary.recommend.pipeline import Recommender
     from momentary.types import Progress, Recommendation
@@ -275,10 +277,12 @@ def evaluate(
     chosen = _model_settings(kinds, settings, config)
     made = {kind: make(kind, chosen[kind]) for kind in kinds}
     try:
-        trial_config = msgspec.convert(
-            {"tasks": task or ["next_item"], "max_queries": max_queries, "seed": seed}, TrialConfig
+        trial_config = TrialConfig(
+            tasks=cast("tuple[Task, ...]", tuple(task or ["next_item"])),
+            max_queries=max_queries,
+            seed=seed,
         )
-    except (msgspec.ValidationError, ValueError) as error:
+    except ValueError as error:
         raise SettingsError(str(error)) from error
     with _workspace(home) as workspace:
         log = workspace_sessions(workspace)
@@ -327,10 +331,9 @@ def tune(
     from momentary.evaluation.tuning import TuneConfig
     from momentary.evaluation.tuning import tune as search
 
-    wanted = {"trials": trials, "metric": metric, "task": task, "seed": seed}
     try:
-        search_config = msgspec.convert(wanted, TuneConfig)
-    except (msgspec.ValidationError, ValueError) as error:
+        search_config = TuneConfig(trials=trials, metric=metric, task=cast("Task", task), seed=seed)
+    except ValueError as error:
         raise SettingsError(str(error)) from error
     with _workspace(home) as workspace:
         past = split_last_days(workspace_sessions(workspace), days).train
@@ -373,11 +376,12 @@ def recommend(
     from momentary.recommend.rules import read_rules
     from momentary.types import Sessions
 
+    conditions = read_rules(rules)
     recommender, bundle = _recommender(home, model)
     known = [bundle.items.index(item) for item in items or []]
     unknown = [item for item, at in zip(items or [], known, strict=True) if at < 0]
     session = Sessions.from_lists([[at for at in known if at >= 0]])
-    found = recommender.recommend(session, k=k, rules=read_rules(rules))[0]
+    found = recommender.recommend(session, k=k, rules=conditions)[0]
     if unknown:
         _err.print(f"The model does not know {escape(', '.join(unknown))}.")
     _print_items(found, recommender, json=json)
@@ -422,11 +426,15 @@ def _serve(
 ) -> None:
     from momentary.serving.startup import start
 
-    start(_home(home), file=config, host=host, port=port, environ=os.environ, announce=_out.print)
+    # Printed as it is: a command that is wrapped or coloured cannot be pasted.
+    plain = partial(_out.print, soft_wrap=True, markup=False, highlight=False)
+    start(home, file=config, host=host, port=port, environ=os.environ, announce=plain)
 
 
 def _home(home: Path | None) -> Path:
-    return home or Path(os.environ.get("MOMENTARY_HOME") or "momentary-home")
+    from momentary.settings import load_settings
+
+    return home or load_settings(environ=os.environ).home
 
 
 def _workspace(home: Path | None) -> Workspace:

@@ -76,7 +76,7 @@ class Settings:
         data: Folder of public data sets, None where there is none.
     """
 
-    home: Path = Path(".momentary")
+    home: Path = Path("momentary-home")
     data: Path | None = None
     serve: ServeSettings = field(default_factory=ServeSettings)
 
@@ -85,7 +85,7 @@ def load_settings(file: Path | None = None, *, environ: Mapping[str, str]) -> Se
     """Read settings; a variable wins over the file, and the file over the defaults.
 
     `serve.port` in the file is `MOMENTARY_SERVE_PORT` in the environment; in a variable, the
-    members of a list stand between commas.
+    members of a list stand between commas, and one that is empty counts as not set.
 
     Raises:
         SettingsError: A key is unknown or its value cannot work.
@@ -148,7 +148,7 @@ def _environment(environ: Mapping[str, str]) -> dict[tuple[str, str], str]:
     for name in environ:
         if name.startswith(PREFIX) and name not in names:
             raise SettingsError(_unknown(name, names))
-    return {where: environ[name] for name, where in names.items() if name in environ}
+    return {where: environ[name] for name, where in names.items() if environ.get(name)}
 
 
 def _typed(

@@ -206,9 +206,12 @@ class ItemTable:
         item_ids: Outside ids. Shape (items,).
         names: Titles, None where unknown. Shape (items,).
         price: NaN where unknown. Shape (items,).
-        available: False while an item cannot be had, or is hidden. Shape (items,).
+        available: False while an item cannot be had, is hidden or was deleted. Shape (items,).
         attributes: Columns of strings by name (brand, category, group_id and the scalar
             properties), None where unknown. Each of shape (items,).
+        hidden: True keeps an item off every list, whatever the rules say; a deleted item is
+            hidden, too. None: no item is. Shape (items,).
+        deleted: True where the catalogue has deleted the item. None: no item is. Shape (items,).
     """
 
     item_ids: ObjectArray
@@ -216,9 +219,91 @@ class ItemTable:
     price: NDArray[np.float64]
     available: BoolArray
     attributes: Mapping[str, ObjectArray]
+    hidden: BoolArray | None = None
+    deleted: BoolArray | None = None
 
     def __len__(self) -> int:
         return len(self.item_ids)
+
+    @classmethod
+    def unknown(cls, ids: Sequence[str]) -> ItemTable:
+        """The table of items of which nothing but the ids is known; all of them are available.
+
+        >>> ItemTable.unknown(["tea", "milk"]).available.tolist()
+        [True, True]
+        """
+        item_ids = np.empty(len(ids), dtype=np.object_)
+        item_ids[:] = ids
+        return cls(
+            item_ids=item_ids,
+            names=np.full(len(ids), None, dtype=np.object_),
+            price=np.full(len(ids), np.nan),
+            available=np.ones(len(ids), dtype=np.bool_),
+            attributes={},
+        )
+
+    def with_row(self, index: int, row: ItemTable) -> ItemTable:
+        """The table with one item's facts replaced; columns that stay the same are shared.
+
+        A new attribute appears; one that no item has any more, and `row` does not name, goes.
+
+        Args:
+            index: Which item, from 0.
+            row: The facts: a table of that item alone.
+
+        Raises:
+            ValueError: If there is no such index, or `row` is not one row of that item.
+        """
+        if not 0 <= index < len(self):
+            raise ValueError(f"index is {index}; the table has {len(self)} items, from 0.")
+        if row.item_ids.tolist() != [self.item_ids[index]]:
+            raise ValueError(
+                f"row holds {row.item_ids.tolist()}; give {self.item_ids[index]!r} alone, which is "
+                f"item {index}."
+            )
+        return ItemTable(
+            item_ids=self.item_ids,
+            names=_with(self.names, index, row.names[0]),
+            price=_with(self.price, index, row.price[0]),
+            available=_with(self.available, index, row.available[0]),
+            attributes=_attributes_with(self.attributes, index, row.attributes, n_items=len(self)),
+            hidden=_mask_with(self.hidden, index, row.hidden, n_items=len(self)),
+            deleted=_mask_with(self.deleted, index, row.deleted, n_items=len(self)),
+        )
+
+
+def _with(column: NDArray[Any], index: int, value: object) -> NDArray[Any]:
+    # NaN, an unknown price, equals nothing: such a column is copied, which is harmless.
+    if column[index] == value:
+        return column
+    changed = column.copy()
+    changed[index] = value
+    return changed
+
+
+def _mask_with(
+    mask: BoolArray | None, index: int, row: BoolArray | None, *, n_items: int
+) -> BoolArray | None:
+    value = row is not None and bool(row[0])
+    if mask is None:
+        return _with(np.zeros(n_items, dtype=np.bool_), index, value) if value else None
+    return _with(mask, index, value)
+
+
+def _attributes_with(
+    columns: Mapping[str, ObjectArray],
+    index: int,
+    row: Mapping[str, ObjectArray],
+    *,
+    n_items: int,
+) -> dict[str, ObjectArray]:
+    changed: dict[str, ObjectArray] = {}
+    for name in dict.fromkeys((*columns, *row)):
+        before = columns[name] if name in columns else np.full(n_items, None, dtype=np.object_)
+        after = _with(before, index, row[name][0] if name in row else None)
+        if name in row or after is before or any(value is not None for value in after):
+            changed[name] = after
+    return changed
 
 
 class Recommendation(msgspec.Struct, frozen=True, kw_only=True):

@@ -304,3 +304,48 @@ def test_wrong_shapes_and_tables_are_refused():
         Recommender(Distance(N), items=Vocabulary(IDS[::-1]), table=TABLE)
     with pytest.raises(DataError, match="brand, shelf"):
         make().recommend(Sessions.from_lists([[0]]), rules=Rules(max_per={"colour": 1}))
+
+
+def test_other_facts_of_the_items_count_at_once_and_leave_the_first_table_alone():
+    first = make()
+    session = Sessions.from_lists([[10]])
+    rules = Rules(price_max=10.0)
+    before = first.recommend(session, k=3, rules=rules)
+    row = ItemTable(
+        item_ids=objects([IDS[10]]),
+        names=objects(["Ten"]),
+        price=np.array([99.0]),
+        available=np.ones(1, dtype=bool),
+        attributes={"brand": objects(["b2"]), "shelf": objects(["s1"]), "new": objects(["yes"])},
+    )
+    second = first.with_table(TABLE.with_row(10, row))
+    assert indices_of(before[0]) == [10, 9, 8]
+    assert indices_of(second.recommend(session, k=3, rules=rules)[0]) == [9, 8, 7]
+    marked = Rules(allow={"new": ("yes",)})
+    assert indices_of(second.recommend(session, rules=marked)[0]) == [10]
+    with pytest.raises(DataError, match="no attribute 'new'"):
+        first.recommend(session, rules=marked)
+    assert first.recommend(session, k=3, rules=rules) == before
+    assert TABLE.price[10] == 10.0
+
+
+def test_what_is_hidden_is_on_no_list_whatever_the_rules_say():
+    gone = ItemTable(
+        item_ids=objects([IDS[10]]),
+        names=objects([None]),
+        price=np.array([np.nan]),
+        available=np.zeros(1, dtype=bool),
+        attributes={},
+        hidden=np.ones(1, dtype=bool),
+    )
+    recommender = make().with_table(TABLE.with_row(10, gone))
+    everything = Rules(in_stock=False)
+    (answer,) = recommender.recommend(Sessions.from_lists([[10]]), k=N, rules=everything)
+    assert set(indices_of(answer)) == set(range(N)) - {10}
+    assert 10 not in indices_of(recommender.similar(IDS[11], k=N, rules=everything))
+
+
+def test_items_of_which_nothing_is_known_can_be_recommended():
+    recommender = make().with_table(ItemTable.unknown(IDS))
+    (answer,) = recommender.recommend(Sessions.from_lists([[10]]), k=3)
+    assert indices_of(answer) == [10, 9, 11]

@@ -116,3 +116,12 @@ def test_wrong_counts_and_config_are_refused():
         ReasonsConfig(at_most=0)
     with pytest.raises(ValueError, match="noun"):
         ReasonsConfig(noun=" ")
+
+
+def test_another_table_changes_the_names_and_nothing_else():
+    reasons = Reasons(TABLE, related=PAIRS, popularity=np.array([9, 1, 1, 1, 5]))
+    renamed = reasons.with_table(ItemTable.unknown(TABLE.item_ids.tolist()))
+    session, listed = np.array([0]), np.array([1, 4])
+    before, after = reasons.explain(session, listed), renamed.explain(session, listed)
+    assert after == [tuple(said.replace("Black tea", "tea") for said in each) for each in before]
+    assert before != after

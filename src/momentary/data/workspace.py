@@ -19,7 +19,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 from momentary.data.catalog import METADATA, Catalog
 from momentary.errors import DataError, SettingsError
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration; a workspace that says so opens without alembic."""
 
 BUCKETS = 16

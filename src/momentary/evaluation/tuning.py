@@ -21,7 +21,7 @@ from momentary.data.splits import Split
 from momentary.errors import MomentaryError, SettingsError
 from momentary.evaluation import metrics
 from momentary.evaluation.replay import ReplayConfig, replay
-from momentary.evaluation.trials import Task, TrialConfig, queries_of
+from momentary.evaluation.trials import TASKS, Task, TrialConfig, queries_of
 from momentary.models.artifact import make
 from momentary.types import Progress, silent
 
@@ -88,6 +88,18 @@ SPACES: dict[str, dict[str, Choice | Range]] = {
         "logq": Range(0.0, 1.0),
         "epochs": Range(2, 10),
     },
+    "attentive_rnn": {
+        "units": Choice((64, 100, 128, 192)),
+        "temperature": Range(8.0, 20.0, log=True),
+        "window": Choice((1, 3, 8)),
+        "shrinkage": Range(0.1, 20.0, log=True),
+        "half_life": Choice((3e3, 1e4, 3e4, 1e5, math.inf)),
+        "n_sample": Choice((512, 1024, 2048)),
+        "epochs": Range(2, 8),
+        "learning_rate": Range(0.001, 0.02, log=True),
+        "dropout_items": Range(0.0, 0.6),
+        "dropout_hidden": Range(0.0, 0.6),
+    },
 }
 """What a search may vary, by model."""
 
@@ -115,6 +127,8 @@ class TuneConfig:
     def __post_init__(self) -> None:
         if self.trials < 1:
             raise ValueError(f"trials is {self.trials}; it must be at least 1.")
+        if self.task not in TASKS:
+            raise ValueError(f"task is {self.task!r}; it must be one of {', '.join(TASKS)}.")
         if self.metric not in ("recall", "mrr"):
             raise ValueError(f"metric is {self.metric!r}; it must be recall or mrr.")
 

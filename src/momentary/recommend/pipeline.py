@@ -156,6 +156,15 @@ class Recommender:
         self.reasons = reasons
         self._masks: dict[bytes, BoolArray] = {}
 
+    def with_table(self, table: ItemTable) -> Recommender:
+        """The same recommender over other facts of its items, such as new prices and stock.
+
+        Raises:
+            ValueError: If the table holds other items.
+        """
+        reasons = None if self.reasons is None else self.reasons.with_table(table)
+        return Recommender(self.scorer, items=self.items, table=table, reasons=reasons)
+
     def recommend(
         self,
         sessions: Sessions,
@@ -249,6 +258,8 @@ class Recommender:
         mask = self._masks.get(key)
         if mask is None:
             mask = allowed_items(shared, self.table)
+            if self.table.hidden is not None:
+                mask &= ~self.table.hidden
             if len(self._masks) >= _KEPT_MASKS:
                 self._masks.clear()
             self._masks[key] = mask

@@ -103,6 +103,12 @@ class Reasons:
         self._config = config
         self._popular = _popular(popularity, config.popular_top)
 
+    def with_table(self, table: ItemTable) -> Reasons:
+        """The same evidence in the names of another table over the same items."""
+        renamed = Reasons(table, related=self.related, config=self._config)
+        renamed._popular = self._popular
+        return renamed
+
     def explain(self, session: IntArray, listed: IntArray) -> list[tuple[str, ...]]:
         """Say why each item of a list is on it.
 

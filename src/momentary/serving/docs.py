@@ -21,7 +21,8 @@ def _hashes(tag: str) -> str:
 HEADERS: dict[str, str] = {
     "content-security-policy": (
         f"default-src 'none'; script-src {_hashes('script')}; style-src {_hashes('style')}; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
     ),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",

@@ -15,7 +15,7 @@ from momentary.serving.ranking import Ranked, Ranking, Wish
 from momentary.serving.schemas import Answer, EventsOut, ItemOut
 from momentary.serving.state import ID_COLUMNS, Key, LiveSessions, Visit, clicked
 from momentary.settings import ServeSettings
-from momentary.types import INTEREST_TYPES, Event, Recommendation
+from momentary.types import INTEREST_TYPES, Event, ItemTable, Recommendation
 
 _LOGGER = logging.getLogger(__name__)
 _MOST_AT_ONCE = 64
@@ -83,7 +83,6 @@ class Engine:
         self._jobs: list[_Job] = []
         self._writable = True
         self._ranking = self._ranked_by(recommender, fallback, model_version=model_version)
-        self._names = _names(recommender)
         self._visits = LiveSessions(
             items=recommender.items,
             history=self._history,
@@ -116,8 +115,24 @@ class Engine:
     ) -> None:
         """Put another model to work from the next tick on; no answer mixes the two."""
         self._ranking = self._ranked_by(recommender, fallback, model_version=model_version)
-        self._names = _names(recommender)
         self._visits.clear(recommender.items)
+
+    def refresh(self, row: ItemTable) -> None:
+        """Let the next tick know one item as the catalogue does now: its price, stock, brand.
+
+        Args:
+            row: The item's facts: a table of that item alone; nothing happens if the model does
+                not know it.
+        """
+        index = self.recommender.items.index(row.item_ids[0])
+        if index >= 0:
+            table = self.recommender.table.with_row(index, row)
+            self._ranking = self._ranking.with_table(table)
+
+    def listed(self, item_id: str) -> bool:
+        """Whether the model knows an item that the catalogue has not deleted."""
+        index, deleted = self.recommender.items.index(item_id), self.recommender.table.deleted
+        return index >= 0 and (deleted is None or not deleted[index])
 
     async def record(self, events: Sequence[Event]) -> EventsOut:
         """Append events; they are on the disk on return.
@@ -142,7 +157,7 @@ class Engine:
 
     def named(self, recommendations: Iterable[Recommendation]) -> list[ItemOut]:
         """Items as an answer holds them, with the names that the catalogue knows."""
-        items, names = self.recommender.items, self._names
+        items, names = self.recommender.items, self.recommender.table.names
         return [
             ItemOut(
                 item_id=each.item_id,
@@ -305,11 +320,6 @@ class Engine:
             variant=job.ranked.variant,
             items=self.named(job.ranked.items),
         )
-
-
-def _names(recommender: Recommender) -> list[str | None]:
-    names: list[str | None] = recommender.table.names.tolist()
-    return names
 
 
 def _refuse(jobs: Sequence[_Job], status: int, detail: str) -> None:

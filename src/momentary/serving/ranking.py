@@ -16,7 +16,7 @@ from momentary.recommend.pipeline import Recommender
 from momentary.recommend.rules import DEFAULT_RULES, Rules
 from momentary.serving.problems import Problem
 from momentary.serving.state import Visit
-from momentary.types import FloatArray, IntArray, Recommendation, Sessions
+from momentary.types import FloatArray, IntArray, ItemTable, Recommendation, Sessions
 
 MODEL = "model"
 FALLBACK = "fallback"
@@ -82,6 +82,16 @@ class Ranking:
         self._max_history = max_history
         scorer = recommender.scorer
         self._incremental = scorer if isinstance(scorer, Incremental) else None
+
+    def with_table(self, table: ItemTable) -> Ranking:
+        """The same models over other facts of their items."""
+        fallback = None if self._fallback is None else self._fallback.with_table(table)
+        return Ranking(
+            self.recommender.with_table(table),
+            fallback=fallback,
+            model_version=self.model_version,
+            max_history=self._max_history,
+        )
 
     def answer(self, visits: Sequence[Visit], wishes: Sequence[Wish]) -> list[Ranked | Problem]:
         """One list, or the reason for refusing it, per visit."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 import msgspec
@@ -30,7 +32,7 @@ from momentary.serving.schemas import (
 )
 from momentary.serving.state import ID_COLUMNS
 from momentary.settings import ServeSettings
-from momentary.types import Event, Item
+from momentary.types import Event, Item, ItemTable
 
 HotRoute = Callable[[bytes], Awaitable[bytes]]
 """The body of a request to the body of its answer."""
@@ -53,7 +55,11 @@ class Catalog(Protocol):
         ...
 
     def delete(self, item_id: str) -> object:
-        """Remove one item."""
+        """Remove one item, whether it is there or not; `table` knows it as deleted from then on."""
+        ...
+
+    def table(self, ids: list[str]) -> ItemTable:
+        """The items as columns."""
         ...
 
 
@@ -71,6 +77,7 @@ class Routes:
         self._catalog = catalog
         self._settings = settings
         self._document = _ENCODE(openapi.document())
+        self._writing = asyncio.Lock()
 
     def hot(self) -> dict[str, HotRoute]:
         """The routes that are worth a path of their own; all of them take POST."""
@@ -118,8 +125,8 @@ class Routes:
         """List items that are like one item."""
         item_id = decoded(request.path_params["item_id"], field="item_id")
         wish = _wish(request)
-        if item_id not in self._engine.recommender.items:
-            raise _no_item(item_id, "the model does not know it (yet)")
+        if not self._engine.listed(item_id):
+            raise _no_item(item_id, "it was deleted, or the model does not know it (yet)")
         try:
             found = self._engine.recommender.similar(item_id, k=wish.k, rules=DEFAULT_RULES)
         except DataError as error:
@@ -129,16 +136,14 @@ class Routes:
 
     async def item(self, request: Request) -> Response:
         """Show, add, replace or remove one item."""
-        # The catalogue is asked on the event loop: it is local, and asked seldom.
         item_id = _item_id(request)
         if request.method == "PUT":
             return await self._put_item(request, item_id)
+        if request.method == "DELETE":
+            return await self._delete_item(item_id)
         item = self._catalog.get(item_id)
         if item is None:
             raise _no_item(item_id, "PUT it first")
-        if request.method == "DELETE":
-            self._catalog.delete(item_id)
-            return Response(status_code=204, headers=_HEADERS)
         return _json(item)
 
     async def live(self, _request: Request) -> Response:
@@ -169,9 +174,32 @@ class Routes:
             request.scope, request.receive, limit_bytes=self._settings.max_body_bytes
         )
         item = read_item(body, item_id=item_id)
-        status = 200 if self._catalog.get(item_id) is not None else 201
-        self._catalog.upsert([item])
+        async with self._changing(item_id):
+            status = 200 if self._catalog.get(item_id) is not None else 201
+            await asyncio.to_thread(self._catalog.upsert, [item])
         return _json(item, status=status)
+
+    async def _delete_item(self, item_id: str) -> Response:
+        async with self._changing(item_id):
+            if self._catalog.get(item_id) is None and not self._engine.listed(item_id):
+                raise _no_item(item_id, "there is nothing to delete")
+            await asyncio.to_thread(self._catalog.delete, item_id)
+        return Response(status_code=204, headers=_HEADERS)
+
+    @asynccontextmanager
+    async def _changing(self, item_id: str) -> AsyncIterator[None]:
+        """One change of the catalogue at a time; the next answer knows of it.
+
+        Changes are written in a thread, because an import may hold the catalogue for seconds.
+        """
+        async with self._writing:
+            try:
+                yield
+            except DataError as error:
+                retry = ((b"retry-after", b"1"),)
+                detail = f"Nothing was changed: {error}"
+                raise Problem(503, detail, headers=retry) from None
+            self._engine.refresh(self._catalog.table([item_id]))
 
     def _event(self, wire: RecommendIn, ids: dict[str, str]) -> Event:
         event = wire.event

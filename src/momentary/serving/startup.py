@@ -13,13 +13,13 @@ from momentary.models.artifact import ModelStore
 from momentary.recommend.assembly import assemble
 from momentary.recommend.pipeline import Recommender
 from momentary.serving.app import create_app
-from momentary.serving.server import serve
+from momentary.serving.server import listen, serve
 from momentary.settings import ServeSettings, load_settings
 from momentary.types import Sessions
 
 
 def start(
-    home: Path,
+    home: Path | None,
     *,
     environ: Mapping[str, str],
     file: Path | None = None,
@@ -30,7 +30,7 @@ def start(
     """Serve the promoted model of a workspace until SIGINT or SIGTERM.
 
     Args:
-        home: Workspace folder.
+        home: Workspace folder; None takes that of the settings.
         environ: MOMENTARY_* variables; they win over the file.
         file: Settings as TOML.
         host: Wins over the settings.
@@ -38,15 +38,17 @@ def start(
         announce: Told in words where the service listens and how to ask it.
 
     Raises:
-        MomentaryError: If there is no workspace or no model, or a setting cannot work.
+        MomentaryError: If there is no workspace or no model, a setting cannot work, or the port
+            is taken.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    settings = load_settings(file, environ=environ).serve
+    settings = load_settings(file, environ=environ)
+    limits = settings.serve
     if host is not None:
-        settings = replace(settings, host=host)
+        limits = replace(limits, host=host)
     if port is not None:
-        settings = replace(settings, port=port)
-    with Workspace.open(home) as workspace:
+        limits = replace(limits, port=port)
+    with Workspace.open(home or settings.home) as workspace, listen(limits) as listener:
         bundle = ModelStore(workspace.models).load("prod")
         table = workspace.catalog.table(bundle.items.ids)
         recommender = assemble(bundle, table)
@@ -54,27 +56,36 @@ def start(
             workspace,
             recommender,
             model_version=bundle.version,
-            settings=settings,
+            settings=limits,
             fallback=assemble(bundle, table, role="fallback"),
         )
-        announce(_welcome(settings, recommender, version=bundle.version))
-        serve(app, settings)
+        welcome = _welcome(limits, recommender, version=bundle.version)
+        serve(app, limits, listener=listener, on_ready=lambda: announce(welcome))
 
 
 def _welcome(settings: ServeSettings, recommender: Recommender, *, version: str) -> str:
     """Where the service listens, and a command to try with items of this very model."""
-    address = f"http://{settings.host}:{settings.port}"
+    address = f"http://{_callable(settings.host)}:{settings.port}"
     popular = recommender.recommend(Sessions.from_lists([[]]), k=1, explain=False)[0]
     item = popular[0].item_id if popular else recommender.items.ids[0]
     body = json.dumps({"items": [item], "k": 5, "rules": {"exclude_seen": True}})
     key = " -H 'X-API-Key: YOUR-KEY'" if settings.api_keys else ""
+    # Lines that fit a narrow terminal, so that what is printed can be copied whole.
     return (
-        f"momentary serves {version} at {address} (its documentation: {address}/docs)\n"
-        "Ask what goes into a basket in progress, in another terminal:\n\n"
-        f"  curl -s {address}/v1/recommend -H 'Content-Type: application/json'{key} \\\n"
-        f"    -d {_quoted(body)}\n\n"
+        f"momentary serves {version} at {address}\n"
+        f"Try it in a browser: {address}/docs\n"
+        "Or in another terminal, what goes with one item in the basket:\n\n"
+        f"curl -s {address}/v1/recommend{key} \\\n"
+        "  -H 'Content-Type: application/json' \\\n"
+        f"  -d {_quoted(body)}\n\n"
         "Stop with Ctrl+C."
     )
+
+
+def _callable(host: str) -> str:
+    """How to call a server from this machine that listens on `host`."""
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
+    return everywhere.get(host, f"[{host}]" if ":" in host else host)
 
 
 def _quoted(text: str) -> str:
