@@ -188,8 +188,8 @@ def test_the_unexpected_is_named_without_a_traceback(run, monkeypatch):
     def explode(*_):
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr(cli, "_home", explode)
-    code, _, err = run("serve")
+    monkeypatch.setattr(cli, "_workspace", explode)
+    code, _, err = run("train", "-m", "popularity")
     assert code == 1
     assert "ZeroDivisionError: by zero" in err
     assert "--debug" in err
