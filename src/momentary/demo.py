@@ -30,7 +30,7 @@ from momentary.models.training import train
 from momentary.recommend.assembly import assemble
 from momentary.recommend.pipeline import Recommender
 from momentary.recommend.rules import Rules
-from momentary.types import Progress, Recommendation, Sessions
+from momentary.types import Progress, Sessions
 
 _WEEK_US = 7 * 86_400_000_000
 _TEST_WEEKS = 2
@@ -91,9 +91,9 @@ def run_demo(
         board = home / "leaderboard.png"
         boards["completion"].plot(board)
         console.print(_verdict(boards, split))
-        console.print(f"Drawn in {board}; {clock() - began:.0f} s so far.")
+        console.print(f"Drawn in {board}; {clock() - began:.0f} s so far.", soft_wrap=True)
 
-        console.rule("[bold]4. Train the winner on everything and promote it")
+        console.rule("[bold]4. Train the first of them on all that is known, and promote it")
         winner = boards["completion"].rows[0].model
         recent = _since(log, int(log.sessions.times_us.max()) - _TRAIN_WEEKS * _WEEK_US)
         bundle = train(
@@ -113,7 +113,9 @@ def run_demo(
         f"  momentary recommend {' '.join(basket)} --home {home} "
         "--rules '{\"exclude_seen\": true}'\n"
         f"  momentary similar {basket[0]} --home {home}\n"
-        f"  momentary serve --home {home}"
+        f"  momentary serve --home {home}",
+        soft_wrap=True,
+        highlight=False,
     )
 
 
@@ -178,29 +180,27 @@ def _verdict(boards: Mapping[Task, Leaderboard], split: Split) -> Panel:
 
 def _show(recommender: Recommender, split: Split, *, console: Console) -> list[str]:
     """Print what the model adds to a basket, and return the basket."""
-    names = dict(zip(recommender.items.ids, recommender.table.names, strict=True))
-    basket = [item for item in _example(split, names) if item in recommender.items]
+    table = recommender.table
+    names = dict(zip(recommender.items.ids, table.names, strict=True))
+    kinds = dict(zip(recommender.items.ids, table.attributes["category"], strict=True))
+    basket = _example(split, kinds)
     session = Sessions.from_lists([recommender.items.indices(basket)])
-    found = recommender.recommend(session, k=5, rules=Rules(exclude_seen=True))[0]
-    console.print(_basket(basket, found, names))
+    rules = Rules(exclude_seen=True, max_per={"category": 1})
+    found = recommender.recommend(session, k=5, rules=rules)[0]
+    lines = ["[bold]In the basket[/]", *(escape(names[item] or item) for item in basket)]
+    lines += ["", "[bold]What else?[/] (one of a category at most)"]
+    for each in found:
+        lines.append(f"{each.rank}. {escape(names[each.item_id] or each.item_id)}")
+        lines.append(f"   [dim]{escape('; '.join(each.reasons))}[/]")
+    console.print(Panel("\n".join(lines)))
     return basket
 
 
-def _example(split: Split, names: Mapping[str, str | None]) -> list[str]:
-    """Three items of different names out of the first test basket that has them."""
+def _example(split: Split, kinds: Mapping[str, str | None]) -> list[str]:
+    """Three items of different kinds out of the first test basket that has them."""
     for row in range(len(split.test.sessions)):
         ids = [split.test.items.ids[item] for item in split.test.sessions.session(row).tolist()]
-        kinds = {names.get(each): each for each in ids if names.get(each)}
-        if len(kinds) >= 3:
-            return list(kinds.values())[:3]
-    return list(split.test.items.ids[:3])
-
-
-def _basket(
-    basket: list[str], found: list[Recommendation], names: Mapping[str, str | None]
-) -> Panel:
-    shown = ", ".join(names.get(item) or item for item in basket)
-    lines = [f"{each.rank}. {names.get(each.item_id) or each.item_id}" for each in found]
-    reasons = [f"   [dim]{escape('; '.join(each.reasons))}[/]" for each in found]
-    pairs = [f"{escape(line)}\n{reason}" for line, reason in zip(lines, reasons, strict=True)]
-    return Panel("\n".join(pairs), title=f"In the basket: {escape(shown)}. What else?")
+        chosen = {kinds[each]: each for each in ids if kinds.get(each)}
+        if len(chosen) >= 3:
+            return list(chosen.values())[:3]
+    return [each for each in split.test.items.ids if each in kinds][:3]

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from momentary.evaluation import metrics
@@ -59,7 +60,7 @@ class LeaderboardConfig:
             )
 
 
-_KEY = "behind: points to the best, ~ may be chance; fit: CPU s; ms: CPU ms a query"
+_KEY = "gap: points to the best, ~ may be chance; fit: CPU s; ms: CPU ms a query"
 
 DEFAULT_LEADERBOARD = LeaderboardConfig()
 """Recall decides; MRR and NDCG stand beside it."""
@@ -183,7 +184,13 @@ class Leaderboard:
             wide: Show every cutoff, not the headline's alone.
         """
         caption = f"{self.caption()}\n{_KEY}"
-        table = Table(title=self.title(), caption=caption, title_justify="left")
+        table = Table(
+            title=self.title(),
+            caption=caption,
+            title_justify="left",
+            box=SIMPLE_HEAD,
+            pad_edge=False,
+        )
         table.add_column("model", no_wrap=True)
         name, _, k = self.headline.rpartition("@")
         shown = [
@@ -192,8 +199,8 @@ class Leaderboard:
             if key.endswith(f"@{k}") or (wide and key.startswith(f"{name}@"))
         ]
         for key in shown:
-            table.add_column(label(key), justify="right", no_wrap=key != self.headline)
-        table.add_column("behind", justify="right", no_wrap=True)
+            table.add_column(label(key), justify="right", no_wrap=True)
+        table.add_column("gap", justify="right", no_wrap=True)
         table.add_column("fit s", justify="right", no_wrap=True)
         table.add_column("ms", justify="right", no_wrap=True)
         for place, row in enumerate(self.rows):
@@ -467,4 +474,4 @@ def _behind(row: Row) -> str:
 def _cell(estimate: Estimate, *, full: bool) -> str:
     if not full:
         return f"{estimate.value:.4f}"
-    return f"{estimate.value:.4f} ±{(estimate.high - estimate.low) / 2:.4f}"
+    return f"{estimate.value:.4f} ±{(estimate.high - estimate.low) / 2:.3f}"
