@@ -52,7 +52,7 @@ ConfigFile = Annotated[
 ]
 Models = Annotated[
     list[str] | None,
-    typer.Option("--model", "-m", help="A model; may be repeated. Default: all of them."),
+    typer.Option("--model", "-m", help="A model; may be repeated. Default: the eight quick ones."),
 ]
 Days = Annotated[float, typer.Option(help="The last so many days of the events are the test.")]
 MinEvents = Annotated[int, typer.Option(help="Leave out items with fewer training events.")]
@@ -270,10 +270,10 @@ def evaluate(
 
     from momentary.data.sessions import workspace_sessions
     from momentary.data.splits import split_last_days
-    from momentary.evaluation.trials import TrialConfig, run_trial
-    from momentary.models.artifact import KINDS, make
+    from momentary.evaluation.trials import COMPARED, TrialConfig, run_trial
+    from momentary.models.artifact import make
 
-    kinds = models or list(KINDS)
+    kinds = models or list(COMPARED)
     chosen = _model_settings(kinds, settings, config)
     made = {kind: make(kind, chosen[kind]) for kind in kinds}
     try:

@@ -22,8 +22,9 @@ def ends(space):
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SPACES)
 def test_every_space_holds_settings_that_the_model_takes(kind):
+    assert kind in KINDS
     space = SPACES[kind]
     known = {field.name for field in fields(make(kind).config)}
     assert set(space) <= known

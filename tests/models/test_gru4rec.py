@@ -1,11 +1,16 @@
 """GRU4Rec against an independent derivation of the papers' equations in NumPy."""
 
+import subprocess
+import sys
+from datetime import UTC, datetime
+
 import numpy as np
 import pytest
-import torch
 
 from momentary.data.batches import SessionParallel
+from momentary.data.vocabulary import Vocabulary
 from momentary.errors import MomentaryError
+from momentary.models import artifact
 from momentary.models.gru4rec import GRU4Rec, GRU4RecConfig, _Trainer
 from momentary.types import Sessions
 
@@ -104,16 +109,12 @@ def test_one_step_moves_the_weights_along_the_numerical_gradient(loss):
     )
     counts = np.bincount(SESSIONS.items, minlength=N_ITEMS)
     trainer = _Trainer(config, counts=counts, rng=np.random.default_rng(0))
-    trainer.hidden = [torch.zeros(3, 4)]
-    weights = {
-        name: tensor.detach().double().numpy().copy()
-        for name, tensor in {**trainer.network.dense(), **trainer.network.tables}.items()
-    }
+    parameters = {**trainer.network.dense(), **trainer.network.tables}
+    weights = {name: array.astype(np.float64) for name, array in parameters.items()}
     step = next(iter(SessionParallel.plan(SESSIONS, batch_size=3)))
-    negatives = trainer.draw().numpy()
-    trainer.drawn -= 1
-    candidates = np.concatenate([step.targets, negatives])
     summed = trainer.step(step)
+    candidates = trainer.room.rows[: trainer.room.candidates].copy()
+    np.testing.assert_array_equal(candidates[:3], step.targets)
     hidden = np.zeros((3, 4))
 
     def mean_loss():
@@ -121,7 +122,6 @@ def test_one_step_moves_the_weights_along_the_numerical_gradient(loss):
 
     assert summed / config.batch_size == pytest.approx(mean_loss(), rel=1e-5)
 
-    moved = {**trainer.network.dense(), **trainer.network.tables}
     width = 1e-6
     for name, before in weights.items():
         gradient = np.zeros_like(before)
@@ -137,7 +137,7 @@ def test_one_step_moves_the_weights_along_the_numerical_gradient(loss):
         clear = (np.abs(gradient) > 1e-4) | (gradient == 0)
         assert clear.mean() > 0.5, name
         np.testing.assert_allclose(
-            moved[name].detach().numpy()[clear], expected[clear], atol=2e-4, err_msg=name
+            parameters[name][clear], expected[clear], atol=2e-4, err_msg=name
         )
 
 
@@ -145,11 +145,10 @@ def test_rows_that_a_step_does_not_touch_stay():
     config = GRU4RecConfig(units=(4,), batch_size=1, n_sample=1, epochs=1, momentum=0.5)
     counts = np.array([3, 3, 0, 0, 0])
     trainer = _Trainer(config, counts=counts, rng=np.random.default_rng(0))
-    trainer.hidden = [torch.zeros(1, 4)]
-    before = trainer.network.items.clone()
+    before = trainer.network.items.copy()
     trainer.step(next(iter(SessionParallel.plan(Sessions.from_lists([[0, 1]]), batch_size=1))))
-    assert torch.equal(trainer.network.items[2:], before[2:])
-    assert not torch.equal(trainer.network.items[:2], before[:2])
+    np.testing.assert_array_equal(trainer.network.items[2:], before[2:])
+    assert (trainer.network.items[:2] != before[:2]).any(axis=1).all()
 
 
 def test_memory_is_cleared_where_a_session_begins():
@@ -160,9 +159,51 @@ def test_memory_is_cleared_where_a_session_begins():
     for memory in (0.0, 0.9):
         counts = np.bincount(SESSIONS.items, minlength=N_ITEMS)
         trainer = _Trainer(config, counts=counts, rng=np.random.default_rng(0))
-        trainer.hidden = [torch.full((3, 4), memory)]
+        trainer.hidden[0][:] = memory
         losses.append(trainer.step(first))
     assert losses[0] == losses[1]
+
+
+def test_the_same_chance_trains_the_same_network():
+    first, second = (fitted(dropout_embedding=0.2).state() for _ in range(2))
+    assert first.keys() == second.keys()
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, second[name])
+
+
+def test_a_saved_model_scores_without_torch(tmp_path):
+    """A server that answers from a GRU4Rec pays neither torch's start nor its memory."""
+    model = fitted(units=(6, 5))
+    items = Vocabulary([f"item {number}" for number in range(N_ITEMS)])
+    bundle = artifact.Bundle(scorers={"main": model}, items=items, facts={})
+    artifact.save(bundle, tmp_path / "saved", now=datetime(2024, 1, 1, tzinfo=UTC))
+    script = """
+import sys
+from pathlib import Path
+from momentary.models.artifact import load
+from momentary.types import Sessions
+model = load(Path(sys.argv[1])).scorers["main"]
+print(model.score(Sessions.from_lists([[2, 3, 4]])).argmax())
+assert "torch" not in sys.modules
+"""
+    command = [sys.executable, "-c", script, str(tmp_path / "saved")]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    assert int(answer.stdout) == model.score(Sessions.from_lists([[2, 3, 4]])).argmax()
+
+
+def test_training_needs_no_torch():
+    script = """
+import sys
+import numpy as np
+from momentary.models.gru4rec import GRU4Rec, GRU4RecConfig
+from momentary.types import Sessions
+model = GRU4Rec(GRU4RecConfig(units=(4,), batch_size=2, n_sample=2, epochs=1))
+model.fit(Sessions.from_lists([[0, 1], [1, 2]]), n_items=3, rng=np.random.default_rng(0))
+assert "torch" not in sys.modules
+"""
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert answer.returncode == 0, answer.stderr.decode()
 
 
 def test_advancing_leaves_the_callers_states_alone():

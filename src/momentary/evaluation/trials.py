@@ -60,6 +60,18 @@ class TrialConfig:
             raise ValueError(f"max_queries is {self.max_queries}; ask at least 1, or None for all.")
 
 
+COMPARED = (
+    "popularity",
+    "personal_popularity",
+    "item_knn",
+    "sequential_rules",
+    "vsknn",
+    "vstan",
+    "factorization",
+    "gru4rec",
+)
+"""The models that a comparison takes unless it is told otherwise: all that train in minutes."""
+
 DEFAULT_TRIAL = TrialConfig()
 """Every next item of every test session."""
 

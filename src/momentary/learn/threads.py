@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
-import torch
+from threadpoolctl import ThreadpoolController
 
 
 @contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Keep torch on one thread inside the block.
+def one_blas_thread() -> Iterator[None]:
+    """Keep NumPy's matrix products on one thread inside the block.
 
     At the shapes of a session model a second thread gains little on a quiet machine and slows a
     busy one many times over; more cores are used by more workers.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with _libraries().limit(limits=1, user_api="blas"):
         yield
-    finally:
-        torch.set_num_threads(before)
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Finding the libraries takes milliseconds, so it is done once."""
+    return ThreadpoolController()

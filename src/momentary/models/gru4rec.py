@@ -15,36 +15,36 @@ With x_t the embedding of click t and h_0 = 0:
     h_t = (1 - z_t) n_t + z_t h_{t-1}
     score of item i = w_i . h_t + bias_i
 
-Gradients go back one step: h_{t-1} is taken as given.
+Gradients go back one step: h_{t-1} is taken as given. They are written out by hand, those of the
+cell in `learn.gru` and those of the losses in `learn.loss_kernels`, and held against automatic
+differentiation by the tests; so neither training nor serving needs torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.functional import embedding
 
 from momentary.data.batches import SessionParallel, Step
 from momentary.errors import MomentaryError, NotFittedError
-from momentary.learn.losses import bpr_max, cross_entropy
-from momentary.learn.optimizer import Adagrad
+from momentary.learn.adagrad import Adagrad
+from momentary.learn.dropout import Dropout
+from momentary.learn.gru import Cell, CellPass, glorot
+from momentary.learn.loss_kernels import bpr_max, cross_entropy
 from momentary.learn.order import first_appearance
 from momentary.learn.sampling import PopularitySampler
-from momentary.learn.threads import one_torch_thread
+from momentary.learn.tables import gather
+from momentary.learn.threads import one_blas_thread
 from momentary.models.protocol import Arrays
 from momentary.types import FloatArray, IntArray, Progress, Sessions, silent
 
-Hidden = Float[Tensor, "batch units"]
-
 _STEPS_A_REPORT = 100
-_STEPS_A_DRAW = 256
+_STEPS_A_DRAW = 64
+_TABLES = ("items", "biases", "inputs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,79 +124,58 @@ _RANGES = {
 }
 
 
-class Layer:
-    """The weights of one GRU layer; the three gates stand in the order r, z, n."""
-
-    def __init__(self, *, width_in: int, units: int, one_hot: bool, rng: torch.Generator) -> None:
-        gates = [] if one_hot else [_uniform(units, width_in, rng) for _ in range(3)]
-        self.w = torch.cat(gates) if gates else torch.zeros(0, units)
-        self.u = torch.cat([_uniform(units, units, rng) for _ in range(3)])
-        self.b = torch.zeros(3 * units)
-        self.c = torch.zeros(3 * units)
-
-    def parameters(self) -> dict[str, Tensor]:
-        """Name to tensor; a layer fed by one-hot rows has no w."""
-        named = {"w": self.w, "u": self.u, "b": self.b, "c": self.c}
-        return {name: tensor for name, tensor in named.items() if len(tensor)}
-
-    def step(self, inputs: Tensor, hidden: Hidden) -> Hidden:
-        """One click: embeddings (batch, width), or gate inputs (batch, 3 units), to h_t."""
-        from_input = (inputs @ self.w.T if len(self.w) else inputs) + self.b
-        from_hidden = hidden @ self.u.T + self.c
-        input_r, input_z, input_n = from_input.chunk(3, dim=1)
-        hidden_r, hidden_z, hidden_n = from_hidden.chunk(3, dim=1)
-        r = torch.sigmoid(input_r + hidden_r)
-        z = torch.sigmoid(input_z + hidden_z)
-        n = torch.tanh(input_n + r * hidden_n)
-        return n + z * (hidden - n)
-
-
-def _uniform(rows: int, columns: int, rng: torch.Generator) -> Tensor:
-    """Glorot's uniform initial weights."""
-    bound = (6.0 / (rows + columns)) ** 0.5
-    return torch.empty(rows, columns).uniform_(-bound, bound, generator=rng)
-
-
 class Network:
     """All weights: item vectors and biases, an input table unless tied, and the GRU layers."""
 
-    def __init__(self, config: GRU4RecConfig, *, n_items: int, rng: torch.Generator) -> None:
-        one_hot = config.input == "one_hot"
-        width = config.embedding if config.input == "separate" else config.units[-1]
-        self.layers = []
-        for depth, units in enumerate(config.units):
-            width_in = config.units[depth - 1] if depth else width
-            self.layers.append(
-                Layer(width_in=width_in, units=units, one_hot=one_hot and not depth, rng=rng)
-            )
-        self.items = _uniform(n_items, config.units[-1], rng)
-        self.biases = torch.zeros(n_items, 1)
-        self.inputs: Tensor | None = None
+    def __init__(
+        self, tables: Mapping[str, FloatArray], layers: list[Cell], *, config: GRU4RecConfig
+    ) -> None:
+        self.items, self.biases = tables["items"], tables["biases"]
+        self.inputs = None if config.input == "tied" else tables["inputs"]
+        self.layers = layers
+
+    @classmethod
+    def random(cls, config: GRU4RecConfig, *, n_items: int, rng: np.random.Generator) -> Network:
+        """A network that has learned nothing."""
+        one_hot, units = config.input == "one_hot", config.units
+        first = {"one_hot": 0, "separate": config.embedding, "tied": units[-1]}[config.input]
+        widths = (first, *units[:-1])
+        layers = [
+            Cell.random(width=w, units=u, rng=rng) for w, u in zip(widths, units, strict=True)
+        ]
+        tables = {
+            "items": glorot(n_items, units[-1], rng),
+            "biases": np.zeros((n_items, 1), dtype=np.float32),
+        }
         if config.input != "tied":
-            columns = 3 * config.units[0] if one_hot else config.embedding
-            self.inputs = _uniform(n_items, columns, rng)
+            columns = 3 * units[0] if one_hot else config.embedding
+            tables["inputs"] = glorot(n_items, columns, rng)
+        return cls(tables, layers, config=config)
 
     @property
-    def tables(self) -> dict[str, Tensor]:
+    def tables(self) -> dict[str, FloatArray]:
         """The parameters with one row an item."""
         tables = {"items": self.items, "biases": self.biases}
         return tables if self.inputs is None else {**tables, "inputs": self.inputs}
 
-    def dense(self) -> dict[str, Tensor]:
+    def dense(self) -> dict[str, FloatArray]:
         """The parameters of the layers, by name."""
         return {
-            f"{name}{depth}": tensor
+            f"{name}{depth}": array
             for depth, layer in enumerate(self.layers)
-            for name, tensor in layer.parameters().items()
+            for name, array in layer.parameters().items()
         }
 
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take over saved weights."""
-        self.items, self.biases = state["items"], state["biases"]
-        self.inputs = state.get("inputs")
-        for depth, layer in enumerate(self.layers):
-            for name in layer.parameters():
-                setattr(layer, name, state[f"{name}{depth}"])
+    @classmethod
+    def saved(cls, state: Mapping[str, NDArray[Any]], *, config: GRU4RecConfig) -> Network:
+        """The network whose `tables` and `dense` make up `state`."""
+        layers = []
+        for depth, units in enumerate(config.units):
+            nothing = np.zeros((0, units), dtype=np.float32)
+            u, b, c = (np.array(state[f"{name}{depth}"]) for name in "ubc")
+            layers.append(Cell(w=np.array(state.get(f"w{depth}", nothing)), u=u, b=b, c=c))
+        tables = {name: np.array(state[name]) for name in _TABLES if name in state}
+        return cls(tables, layers, config=config)
 
 
 class GRU4Rec:
@@ -247,16 +226,11 @@ class GRU4Rec:
                 "Lower the item filter, or train a model that needs no order."
             )
         counts = np.bincount(ours.items, minlength=n_items)
-        with one_torch_thread():
-            trainer = _Trainer(self._config, counts=counts, rng=rng)
+        trainer = _Trainer(self._config, counts=counts, rng=rng)
+        with one_blas_thread():
             self.losses = trainer.run(plan, progress)
-        network = trainer.network
-        back = torch.from_numpy(number)
-        network.load(
-            {name: weight.detach() for name, weight in network.dense().items()}
-            | {name: table[back] for name, table in network.tables.items()}
-        )
-        self._network = network
+        tables = {name: table[number] for name, table in trainer.network.tables.items()}
+        self._network = Network(tables, trainer.network.layers, config=self._config)
         self._unseen = np.sort(order[counts[: len(order)] == 0])
         return self
 
@@ -264,11 +238,12 @@ class GRU4Rec:
         """Score every item after each session's last click. Shape (sessions, items)."""
         states = self.start(len(sessions))
         lengths = sessions.lengths
-        for place in range(int(lengths.max(initial=0))):
-            rows = np.flatnonzero(lengths > place)
-            clicked = sessions.items[sessions.offsets[rows] + place]
-            states[rows] = self.advance(states[rows], clicked)
-        return self.score_states(states)
+        with one_blas_thread():
+            for place in range(int(lengths.max(initial=0))):
+                rows = np.flatnonzero(lengths > place)
+                clicked = sessions.items[sessions.offsets[rows] + place]
+                states[rows] = self.advance(states[rows], clicked)
+            return self.score_states(states)
 
     def start(self, count: int) -> FloatArray:
         """The memory of visits before the first click. Shape (count, units of all layers)."""
@@ -277,22 +252,22 @@ class GRU4Rec:
     def advance(self, states: FloatArray, items: IntArray) -> FloatArray:
         """The memory after one more click each. Shapes (count, width), (count,)."""
         network = self._fitted()
-        with torch.inference_mode(), one_torch_thread():
-            hidden = torch.split(torch.from_numpy(states), list(self._config.units), dim=1)
-            table = network.items if network.inputs is None else network.inputs
-            x = table[torch.from_numpy(items)]
-            after = []
-            for layer, h in zip(network.layers, hidden, strict=True):
-                x = layer.step(x, h)
-                after.append(x)
-            return torch.cat(after, dim=1).numpy()
+        x = (network.items if network.inputs is None else network.inputs)[items]
+        after = np.empty_like(states)
+        start = 0
+        for layer, units in zip(network.layers, self._config.units, strict=True):
+            own = slice(start, start + units)
+            x = after[:, own] = layer.step(x, states[:, own])
+            start += units
+        return after
 
     def score_states(self, states: FloatArray) -> FloatArray:
         """Score every item from the memory; items never trained share the lowest score."""
         network = self._fitted()
-        with torch.inference_mode(), one_torch_thread():
-            top = torch.from_numpy(states)[:, -self._config.units[-1] :]
-            scores = torch.addmm(network.biases.T, top, network.items.T).numpy()
+        top = states[:, -self._config.units[-1] :]
+        with one_blas_thread():
+            scores: FloatArray = top @ network.items.T
+        scores += network.biases[:, 0]
         if len(self._unseen):
             scores[:, self._unseen] = np.inf
             scores[:, self._unseen] = scores.min(axis=1, keepdims=True)
@@ -301,18 +276,14 @@ class GRU4Rec:
     def state(self) -> Arrays:
         """The weights by name, and the items that training never saw."""
         network = self._fitted()
-        weights = {**network.tables, **network.dense()}
-        return {name: tensor.numpy() for name, tensor in weights.items()} | {"unseen": self._unseen}
+        return {**network.tables, **network.dense(), "unseen": self._unseen}
 
     @classmethod
     def from_state(cls, config: GRU4RecConfig, state: Mapping[str, NDArray[Any]]) -> Self:
         """The network that gave `state`."""
         model = cls(config)
-        weights = {name: torch.from_numpy(np.array(array)) for name, array in state.items()}
+        model._network = Network.saved(state, config=config)
         model._unseen = np.asarray(state["unseen"], dtype=np.int64)
-        network = Network(config, n_items=1, rng=torch.Generator())
-        network.load(weights)
-        model._network = network
         return model
 
     def _fitted(self) -> Network:
@@ -321,49 +292,75 @@ class GRU4Rec:
         return self._network
 
 
-class _Rows(NamedTuple):
-    """What one step takes from the tables.
+class _Room:
+    """Where one step writes what it takes and finds; reused while as many lanes are active.
 
     Attributes:
-        input: Shape (batch, width).
-        output: Shape (candidates, units).
-        bias: Shape (candidates, 1).
-        leaves: By table, the rows taken and their differentiable copy.
+        rows: The items of the step: the targets, the negatives and, when tied, the inputs.
+        taken: Their vectors. Shape (rows, units).
+        by_taken: The gradient by them. Shape (rows, units).
+        biases: Those of the candidates, less the correction. Shape (candidates,).
+        correction: logQ of the candidates. Shape (candidates,).
+        by_biases: The gradient by them. Shape (candidates, 1).
+        scores: Then the gradient by them. Shape (batch, candidates).
+        by_top: The gradient by the last layer's output. Shape (batch, units).
+        x: The input of the first layer. Shape (batch, width).
+        by_x: The gradient by it. Shape (batch, width).
+        passes: The layers.
+        masks: Dropout of the input, then of each layer's output.
     """
 
-    input: Tensor
-    output: Tensor
-    bias: Tensor
-    leaves: dict[str, tuple[Tensor, Tensor]]
+    def __init__(self, network: Network, *, batch: int, n_sample: int) -> None:
+        units = network.items.shape[1]
+        self.candidates = batch + n_sample
+        count = self.candidates + (batch if network.inputs is None else 0)
+        self.rows = np.empty(count, dtype=np.int64)
+        self.taken = np.empty((count, units), dtype=np.float32)
+        self.by_taken = np.empty_like(self.taken)
+        self.biases = np.empty(self.candidates, dtype=np.float32)
+        self.correction = np.empty_like(self.biases)
+        self.by_biases = np.empty((self.candidates, 1), dtype=np.float32)
+        self.scores = np.empty((batch, self.candidates), dtype=np.float32)
+        self.by_top = np.empty((batch, units), dtype=np.float32)
+        if network.inputs is None:
+            self.x, self.by_x = self.taken[self.candidates :], self.by_taken[self.candidates :]
+        else:
+            self.x = np.empty((batch, network.inputs.shape[1]), dtype=np.float32)
+            self.by_x = np.empty_like(self.x)
+        self.passes = [CellPass(layer, batch) for layer in network.layers]
+        self.masks = [np.ones_like(a) for a in (self.x, *(each.after for each in self.passes))]
 
 
 class _Trainer:
-    """One training run: the network, its optimizers, its negatives."""
+    """One training run: the network, its optimizers, its negatives, what it drops."""
 
     def __init__(
         self, config: GRU4RecConfig, *, counts: IntArray, rng: np.random.Generator
     ) -> None:
         self.config = config
-        self.rng = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        self.network = Network(config, n_items=len(counts), rng=self.rng)
-        for parameter in self.network.dense().values():
-            parameter.requires_grad_()
+        self.network = Network.random(config, n_items=len(counts), rng=rng)
         self.sampler = PopularitySampler(counts, alpha=config.sample_alpha, rng=rng)
-        self.log_counts = torch.from_numpy(np.log(np.maximum(counts, 1)).astype(np.float32))
+        self.dropouts = [Dropout(config.dropout_embedding, rng=rng)]
+        self.dropouts += [Dropout(config.dropout_hidden, rng=rng) for _ in config.units]
+        # A target of the batch is offered as often as it is seen, a drawn negative as often as it
+        # is drawn.
+        logq = config.logq if config.loss == "cross_entropy" else 0.0
+        self.log_q = (logq * np.log(np.maximum(counts, 1))).astype(np.float32)
         self.optimizers = {
-            name: Adagrad(tensor, learning_rate=config.learning_rate, momentum=config.momentum)
-            for name, tensor in {**self.network.dense(), **self.network.tables}.items()
+            name: Adagrad(array, learning_rate=config.learning_rate, momentum=config.momentum)
+            for name, array in {**self.network.dense(), **self.network.tables}.items()
         }
-        self.hidden: list[Hidden] = []
-        self.negatives = torch.zeros(0, 0, dtype=torch.int64)
-        self.drawn = 0
+        self.hidden = [
+            np.zeros((config.batch_size, units), dtype=np.float32) for units in config.units
+        ]
+        self.negatives = np.empty((0, config.n_sample), dtype=np.int64)
+        self.room = self._room(config.batch_size)
 
     def run(self, plan: SessionParallel, progress: Progress) -> tuple[float, ...]:
         config = self.config
         losses = []
         total = config.epochs * len(plan)
         for epoch in range(config.epochs):
-            self.hidden = [torch.zeros(config.batch_size, units) for units in config.units]
             summed, done = 0.0, 0
             for number, step in enumerate(plan, start=1):
                 if len(step.inputs) + config.n_sample > 1:  # else the last lane has no negative
@@ -378,87 +375,98 @@ class _Trainer:
 
     def step(self, step: Step) -> float:
         """One gradient step over the active lanes; the loss summed over them."""
-        lanes = torch.from_numpy(step.lanes)
-        before = [hidden[lanes] for hidden in self.hidden]
-        for hidden in before:
-            hidden[torch.from_numpy(step.fresh)] = 0
-        candidates = torch.cat([torch.from_numpy(step.targets), self.draw()])
-        rows = self.touched(torch.from_numpy(step.inputs), candidates)
+        if len(step.inputs) != len(self.room.scores):
+            self.room = self._room(len(step.inputs))
+        self.take(step)
+        self.forward(step)
+        loss = self.loss()
+        self.backward()
+        self.update(step)
+        return loss
 
-        after = self.forward(rows.input, before)
-        scores = after[-1] @ rows.output.T + rows.bias.T
-        loss = self.loss(scores, candidates)
-
-        # torch.autograd.grad gives gradients without leaving any behind on the parameters.
-        dense = self.network.dense()
-        wanted = [*dense.values(), *(leaf for _, leaf in rows.leaves.values())]
-        gradients = iter(torch.autograd.grad(loss / self.config.batch_size, wanted))
-        for name in dense:
-            self.optimizers[name].step(next(gradients))
-        for name, (which, _) in rows.leaves.items():
-            self.optimizers[name].step_rows(which, next(gradients))
-        for hidden, new in zip(self.hidden, after, strict=True):
-            hidden[lanes] = new.detach()
-        return loss.item()
-
-    def touched(self, inputs: Tensor, candidates: Tensor) -> _Rows:
-        """The table rows of one step, each taken once, so that their gradient stays small."""
-        network = self.network
-        tied = network.inputs is None
-        named = torch.cat([candidates, inputs]) if tied else candidates
-        which, place = torch.unique(named, return_inverse=True)
-        items = network.items[which].requires_grad_()
-        biases = network.biases[which].requires_grad_()
-        leaves = {"items": (which, items), "biases": (which, biases)}
+    def take(self, step: Step) -> None:
+        """Fetch what the step needs from the tables."""
+        room, network = self.room, self.network
+        batch, candidates = len(step.inputs), room.candidates
+        room.rows[:batch] = step.targets
+        room.rows[batch:candidates] = self.draw()
         if network.inputs is None:
-            x = embedding(place[len(candidates) :], items)
+            room.rows[candidates:] = step.inputs
         else:
-            which_inputs, input_place = torch.unique(inputs, return_inverse=True)
-            leaf = network.inputs[which_inputs].requires_grad_()
-            leaves["inputs"] = (which_inputs, leaf)
-            x = embedding(input_place, leaf)
-        chosen = place[: len(candidates)]
-        return _Rows(x, embedding(chosen, items), embedding(chosen, biases), leaves)
+            gather(network.inputs, step.inputs, room.x)
+        gather(network.items, room.rows, room.taken)
+        np.take(network.biases[:, 0], room.rows[:candidates], out=room.biases, mode="clip")
+        np.take(self.log_q, room.rows[:candidates], out=room.correction, mode="clip")
+        room.correction[batch:] *= np.float32(self.config.sample_alpha)
+        np.subtract(room.biases, room.correction, out=room.biases)
 
-    def forward(self, x: Tensor, before: list[Hidden]) -> list[Hidden]:
-        """The layers' outputs after one click; what is dropped stays out of the memory too."""
-        x = self.drop(x, self.config.dropout_embedding)
-        after = []
-        for layer, hidden in zip(self.network.layers, before, strict=True):
-            x = self.drop(layer.step(x, hidden), self.config.dropout_hidden)
-            after.append(x)
-        return after
+    def forward(self, step: Step) -> None:
+        """From the clicks to the scores; what is dropped stays out of the memory too."""
+        room = self.room
+        x = self.drop(0, room.x)
+        for depth, layer in enumerate(room.passes):
+            np.take(self.hidden[depth], step.lanes, axis=0, out=layer.hidden, mode="clip")
+            layer.hidden[step.fresh] = 0
+            x = self.drop(depth + 1, layer.forward(x))
+            self.hidden[depth][step.lanes] = x
+        np.matmul(x, room.taken[: room.candidates].T, out=room.scores)
 
-    def loss(
-        self,
-        scores: Float[Tensor, "batch candidates"],
-        candidates: Int[Tensor, " candidates"],
-    ) -> Tensor:
-        config = self.config
-        if config.loss == "bpr_max":
-            return bpr_max(scores, elu=config.elu, regularization=config.regularization)
-        log_q = None
-        if config.logq > 0:
-            # A target of the batch is offered as often as it is seen, a drawn negative as often
-            # as it is drawn.
-            power = torch.ones(len(candidates))
-            power[len(scores) :] = config.sample_alpha
-            log_q = config.logq * power * self.log_counts[candidates]
-        return cross_entropy(scores, log_q=log_q)
+    def loss(self) -> float:
+        """The loss summed over the lanes; leaves its gradient in place of the scores."""
+        room, config = self.room, self.config
+        scale, sums = 1.0 / config.batch_size, room.by_biases[:, 0]
+        if config.loss == "cross_entropy":
+            return cross_entropy(room.scores, room.biases, scale=scale, column_sums=sums)
+        return bpr_max(
+            room.scores,
+            room.biases,
+            scale=scale,
+            column_sums=sums,
+            elu=config.elu,
+            regularization=config.regularization,
+        )
 
-    def drop(self, x: Tensor, share: float) -> Tensor:
-        if share == 0:
-            return x
-        keep = torch.empty_like(x).bernoulli_(1 - share, generator=self.rng)
-        return x * keep / (1 - share)
+    def backward(self) -> None:
+        """From the gradient by the scores to that by all that was taken and by the layers."""
+        room = self.room
+        by_scores, outputs = room.scores, slice(0, room.candidates)
+        np.matmul(by_scores.T, room.passes[-1].after, out=room.by_taken[outputs])
+        by_x = np.matmul(by_scores, room.taken[outputs], out=room.by_top)
+        for layer, mask in zip(reversed(room.passes), reversed(room.masks), strict=False):
+            by_x *= mask
+            by_x = layer.backward(by_x)
+        np.multiply(by_x, room.masks[0], out=room.by_x)
 
-    def draw(self) -> Int[Tensor, " negatives"]:
-        if self.drawn == len(self.negatives):
+    def update(self, step: Step) -> None:
+        """Move all that has a gradient."""
+        room = self.room
+        for depth, layer in enumerate(room.passes):
+            for name, gradient in layer.gradients.items():
+                self.optimizers[f"{name}{depth}"].step(gradient)
+        self.optimizers["biases"].step_rows(room.rows[: room.candidates], room.by_biases)
+        self.optimizers["items"].step_rows(room.rows, room.by_taken)
+        if self.network.inputs is not None:
+            self.optimizers["inputs"].step_rows(step.inputs, room.by_x)
+
+    def drop(self, place: int, x: FloatArray) -> FloatArray:
+        """Drop a share of the input (place 0) or of a layer's output, in place."""
+        dropout, mask = self.dropouts[place], self.room.masks[place]
+        if dropout.share > 0:
+            dropout.fill(mask)
+            x *= mask
+        return x
+
+    def draw(self) -> IntArray:
+        """The negatives of the next step."""
+        if not len(self.negatives):
             drawn = self.sampler.draw(_STEPS_A_DRAW * self.config.n_sample)
-            self.negatives = torch.from_numpy(drawn).view(_STEPS_A_DRAW, self.config.n_sample)
-            self.drawn = 0
-        self.drawn += 1
-        return self.negatives[self.drawn - 1]
+            self.negatives = drawn.reshape(_STEPS_A_DRAW, self.config.n_sample)
+        first: IntArray = self.negatives[0]
+        self.negatives = self.negatives[1:]
+        return first
+
+    def _room(self, batch: int) -> _Room:
+        return _Room(self.network, batch=batch, n_sample=self.config.n_sample)
 
 
 def _check(loss: float) -> None:

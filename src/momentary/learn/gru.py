@@ -1,0 +1,195 @@
+"""The gated recurrent unit (Cho et al., EMNLP 2014), with gradients that go back one step.
+
+With input x, memory h and the gates in the order r, z, n (W = [W_r; W_z; W_n] and so on):
+
+    r = sigmoid(W_r x + U_r h + b_r + c_r)
+    z = sigmoid(W_z x + U_z h + b_z + c_z)
+    m = U_n h + c_n
+    n = tanh(W_n x + b_n + r m)
+    h' = (1 - z) n + z h
+
+h is taken as given, so no gradient flows into it. With d the gradient by h', the gradients by the
+arguments of the three functions, which are also those by b, are
+
+    by n's: a_n = d (1 - z) (1 - n^2)
+    by z's: a_z = d (h - n) z (1 - z)
+    by r's: a_r = a_n m r (1 - r)
+
+and c has the same, except r a_n for n. Then W' = [a]^T x, U' = [a with r a_n]^T h, x' = [a] W.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from momentary.learn.arithmetic import kernel, sigmoid, tanh
+from momentary.types import FloatArray
+
+_ONE = np.float32(1)
+
+
+class Cell:
+    """The weights of one layer.
+
+    Attributes:
+        w: Shape (3 units, width), or (0, units) when the input is the gates' own.
+        u: Shape (3 units, units).
+        b: Shape (3 units,).
+        c: Shape (3 units,).
+    """
+
+    def __init__(self, *, w: FloatArray, u: FloatArray, b: FloatArray, c: FloatArray) -> None:
+        self.w, self.u, self.b, self.c = w, u, b, c
+
+    @classmethod
+    def random(cls, *, width: int, units: int, rng: np.random.Generator) -> Cell:
+        """A new layer; a width of 0 makes one whose input is the gates' own."""
+        gates = [glorot(units, width, rng) for _ in range(3)] if width else []
+        return cls(
+            w=np.concatenate(gates) if gates else np.zeros((0, units), dtype=np.float32),
+            u=np.concatenate([glorot(units, units, rng) for _ in range(3)]),
+            b=np.zeros(3 * units, dtype=np.float32),
+            c=np.zeros(3 * units, dtype=np.float32),
+        )
+
+    def parameters(self) -> dict[str, FloatArray]:
+        """Name to array; a layer that is fed gate inputs has no w."""
+        named = {"w": self.w, "u": self.u, "b": self.b, "c": self.c}
+        return {name: array for name, array in named.items() if len(array)}
+
+    def step(self, inputs: FloatArray, hidden: FloatArray) -> FloatArray:
+        """One click, outside training: (batch, width) and (batch, units) to (batch, units)."""
+        units = hidden.shape[1]
+        from_input = (inputs @ self.w.T if len(self.w) else inputs) + self.b
+        from_hidden = hidden @ self.u.T + self.c
+        both = slice(0, 2 * units)  # sigmoid(x) = (1 + tanh(x / 2)) / 2 never overflows
+        gates = np.tanh((from_input[:, both] + from_hidden[:, both]) * 0.5) * 0.5 + 0.5
+        r, z = gates[:, :units], gates[:, units:]
+        n = np.tanh(from_input[:, 2 * units :] + r * from_hidden[:, 2 * units :])
+        stepped: FloatArray = n + z * (hidden - n)
+        return stepped
+
+
+def glorot(rows: int, columns: int, rng: np.random.Generator) -> FloatArray:
+    """Glorot's uniform initial weights (Glorot & Bengio, AISTATS 2010)."""
+    bound = np.float32((6.0 / (rows + columns)) ** 0.5)
+    return rng.random((rows, columns), dtype=np.float32) * (2 * bound) - bound
+
+
+class CellPass:
+    """Room for one layer's way there and back with a batch of a given size; reused every step.
+
+    Attributes:
+        hidden: h; filled by the caller. Shape (batch, units).
+        after: h' after `forward`. Shape (batch, units).
+        gradients: By parameter name, after `backward`.
+    """
+
+    def __init__(self, cell: Cell, batch: int) -> None:
+        units = len(cell.c) // 3
+        self.cell = cell
+        self.hidden = np.empty((batch, units), dtype=np.float32)
+        self.after = np.empty((batch, units), dtype=np.float32)
+        self.gradients = {name: np.empty_like(a) for name, a in cell.parameters().items()}
+        self._inputs = np.empty((batch, 0), dtype=np.float32)
+        self._by_input = np.empty((batch, cell.w.shape[1]), dtype=np.float32)
+        # First the gates' arguments, then r, z, n, then the gradients.
+        self._gates = np.empty((batch, 3 * units), dtype=np.float32)
+        self._memory = np.empty((batch, 3 * units), dtype=np.float32)
+
+    def forward(self, inputs: FloatArray) -> FloatArray:
+        """Step from `hidden`; the result is `after`."""
+        self._inputs = inputs
+        if len(self.cell.w):
+            np.matmul(inputs, self.cell.w.T, out=self._gates)
+        else:
+            self._gates[:] = inputs
+        np.matmul(self.hidden, self.cell.u.T, out=self._memory)
+        _forward(
+            self._gates, self._memory, self.hidden, b=self.cell.b, c=self.cell.c, after=self.after
+        )
+        return self.after
+
+    def backward(self, by_after: FloatArray) -> FloatArray:
+        """From the gradient by `after` to `gradients` and, returned, that by the inputs."""
+        found = self.gradients
+        _backward(
+            self._gates, self._memory, self.hidden, by_after=by_after, b=found["b"], c=found["c"]
+        )
+        np.matmul(self._memory.T, self.hidden, out=found["u"])
+        if not len(self.cell.w):
+            return self._gates
+        np.matmul(self._gates.T, self._inputs, out=found["w"])
+        return np.matmul(self._gates, self.cell.w, out=self._by_input)
+
+
+@kernel
+def _forward(
+    gates: FloatArray,
+    memory: FloatArray,
+    hidden: FloatArray,
+    *,
+    b: FloatArray,
+    c: FloatArray,
+    after: FloatArray,
+) -> None:
+    """Replace the products W x and U h by r, z, n and by (.., .., m); write h'."""
+    units = hidden.shape[1]
+    b_n, c_n = b[2 * units :], c[2 * units :]
+    for i in range(len(gates)):
+        both, from_both = gates[i, : 2 * units], memory[i, : 2 * units]
+        for j in range(len(both)):
+            both[j] += b[j] + (from_both[j] + c[j])
+        for j in range(len(both)):
+            both[j] = sigmoid(both[j])
+        r, z, n = gates[i, :units], gates[i, units : 2 * units], gates[i, 2 * units :]
+        m, h, h_after = memory[i, 2 * units :], hidden[i], after[i]
+        for j in range(units):
+            m[j] += c_n[j]
+        for j in range(units):
+            n[j] += b_n[j] + r[j] * m[j]
+        for j in range(units):
+            n[j] = tanh(n[j])
+        for j in range(units):
+            h_after[j] = n[j] + z[j] * (h[j] - n[j])
+
+
+@kernel
+def _backward(
+    gates: FloatArray,
+    memory: FloatArray,
+    hidden: FloatArray,
+    *,
+    by_after: FloatArray,
+    b: FloatArray,
+    c: FloatArray,
+) -> None:
+    """Replace r, z, n by a_r, a_z, a_n and the memory's part by a_r, a_z, r a_n; sum into b, c."""
+    units = hidden.shape[1]
+    b[:] = np.float32(0)
+    c[:] = np.float32(0)
+    for i in range(len(gates)):
+        r, z, n = gates[i, :units], gates[i, units : 2 * units], gates[i, 2 * units :]
+        by_r, by_z, m = memory[i, :units], memory[i, units : 2 * units], memory[i, 2 * units :]
+        d, h = by_after[i], hidden[i]
+        # A loop writes one array: so the compiler sees that it may take many numbers at once.
+        for j in range(units):
+            by_z[j] = d[j] * (_ONE - z[j])
+        for j in range(units):
+            z[j] *= by_z[j] * (h[j] - n[j])
+        for j in range(units):
+            n[j] = by_z[j] * (_ONE - n[j] * n[j])
+        for j in range(units):
+            by_r[j] = n[j] * m[j] * r[j] * (_ONE - r[j])
+        for j in range(units):
+            m[j] = r[j] * n[j]
+        r[:] = by_r
+        by_z[:] = z
+        _add_to(b, gates[i])
+        _add_to(c, memory[i])
+
+
+@kernel
+def _add_to(sums: FloatArray, row: FloatArray) -> None:
+    for j in range(len(sums)):
+        sums[j] += row[j]
