@@ -9,7 +9,9 @@ import pytest
 
 from momentary.errors import NotFittedError
 from momentary.models.factorization import Factorization, FactorizationConfig
+from momentary.models.feature_rnn import FeatureRNN, FeatureRNNConfig
 from momentary.models.gru4rec import GRU4Rec, GRU4RecConfig
+from momentary.models.hierarchical_rnn import HierarchicalRNN, HierarchicalRNNConfig
 from momentary.models.item_knn import ItemKNN, ItemKNNConfig
 from momentary.models.popularity import (
     PersonalPopularity,
@@ -40,6 +42,15 @@ MODELS: dict[str, Make] = {
     "gru4rec": lambda: GRU4Rec(GRU4RecConfig(units=(6,), batch_size=3, n_sample=4, epochs=2)),
     "gru4rec, separate": lambda: GRU4Rec(
         GRU4RecConfig(units=(6, 5), input="separate", loss="bpr_max", batch_size=2, n_sample=3)
+    ),
+    "feature_rnn": lambda: FeatureRNN(FeatureRNNConfig(units=6, batch_size=3, n_sample=4)),
+    "hierarchical_rnn": lambda: HierarchicalRNN(
+        HierarchicalRNNConfig(units=6, user_units=4, batch_size=3, n_sample=4)
+    ),
+    "hierarchical_rnn, all": lambda: HierarchicalRNN(
+        HierarchicalRNNConfig(
+            units=6, user_units=4, variant="all", first_click=True, batch_size=2, n_sample=3
+        )
     ),
 }
 

