@@ -68,7 +68,8 @@ def _welcome(settings: ServeSettings, recommender: Recommender, *, version: str)
     address = f"http://{_callable(settings.host)}:{settings.port}"
     popular = recommender.recommend(Sessions.from_lists([[]]), k=1, explain=False)[0]
     item = popular[0].item_id if popular else recommender.items.ids[0]
-    body = json.dumps({"items": [item], "k": 5, "explain": True, "rules": {"exclude_seen": True}})
+    basket = json.dumps([item])
+    body = f'{{"items": {basket}, "k": 5, "explain": true,\n    "rules": {{"exclude_seen": true}}}}'
     key = " -H 'X-API-Key: YOUR-KEY'" if settings.api_keys else ""
     # Lines that fit a narrow terminal, so that what is printed can be copied whole.
     return (
