@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from momentary.errors import NotFittedError
+from momentary.models.attentive_rnn import AttentiveRNN, AttentiveRNNConfig
 from momentary.models.factorization import Factorization, FactorizationConfig
 from momentary.models.feature_rnn import FeatureRNN, FeatureRNNConfig
 from momentary.models.gru4rec import GRU4Rec, GRU4RecConfig
@@ -39,6 +40,9 @@ MODELS: dict[str, Make] = {
     "vstan": lambda: VSTAN(VSTANConfig()),
     "vstan, few neighbours": lambda: VSTAN(VSTANConfig(neighbours=2, max_session=2)),
     "factorization": lambda: Factorization(FactorizationConfig(factors=3)),
+    "attentive_rnn": lambda: AttentiveRNN(
+        AttentiveRNNConfig(units=6, batch_predictions=9, n_sample=4, epochs=2, max_session=4)
+    ),
     "gru4rec": lambda: GRU4Rec(GRU4RecConfig(units=(6,), batch_size=3, n_sample=4, epochs=2)),
     "gru4rec, separate": lambda: GRU4Rec(
         GRU4RecConfig(units=(6, 5), input="separate", loss="bpr_max", batch_size=2, n_sample=3)

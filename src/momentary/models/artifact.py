@@ -54,6 +54,7 @@ KINDS = {
         "HierarchicalRNN",
         "HierarchicalRNNConfig",
     ),
+    "attentive_rnn": ("momentary.models.attentive_rnn", "AttentiveRNN", "AttentiveRNNConfig"),
 }
 """Kind to module, model and configuration; a module is imported when its model is wanted."""
 

@@ -1,0 +1,67 @@
+"""Which items stand in the denominator of a softmax that is too wide to be summed whole."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from momentary.types import FloatArray, IntArray
+
+
+class Candidates(NamedTuple):
+    """Items of one step's denominator, each once, ascending.
+
+    Attributes:
+        items: Shape (candidates,).
+        targets: Where each target stands among them. Shape (batch,).
+        log_inclusion: Log of the chance that a step holds the item. Shape (candidates,).
+    """
+
+    items: IntArray
+    targets: IntArray
+    log_inclusion: FloatArray
+
+
+class CandidateSampler:
+    """Draws the batch's own targets and items by popularity ** alpha, without duplicates.
+
+    Dividing each candidate's exp(score) by its inclusion probability makes the sum an unbiased
+    estimate of the whole one (Horvitz & Thompson, JASA 1952): with n draws from q, and a batch
+    of b targets that follow the popularity p,
+
+        inclusion(i) = 1 - exp(-(b p_i + n q_i))
+
+    The logQ correction (Bengio & Senecal 2008) is its limit for rare items; here a popular item,
+    which nearly every step holds, counts as it does in the whole softmax.
+
+    Args:
+        counts: How often each item was seen. Shape (items,).
+        n_sample: Draws a step besides the targets.
+        alpha: 0 draws uniformly among the items that were seen, 1 by popularity.
+        rng: The chance that draws.
+    """
+
+    def __init__(
+        self, counts: IntArray, *, n_sample: int, alpha: float, rng: np.random.Generator
+    ) -> None:
+        if counts.sum() <= 0:
+            raise ValueError("counts are all 0; at least one item must have been seen.")
+        weights = np.where(counts > 0, np.maximum(counts, 1).astype(np.float64) ** alpha, 0.0)
+        self._cumulative = np.cumsum(weights)
+        self._drawn = n_sample * weights / weights.sum()
+        self._popularity = counts / counts.sum()
+        self._n_sample = n_sample
+        self._rng = rng
+
+    def draw(self, targets: IntArray) -> Candidates:
+        """The candidates of a step with these targets."""
+        at = self._rng.random(self._n_sample) * self._cumulative[-1]
+        negatives = np.searchsorted(self._cumulative, at, side="right")
+        items, places = np.unique(np.concatenate([targets, negatives]), return_inverse=True)
+        expected = len(targets) * self._popularity[items] + self._drawn[items]
+        return Candidates(
+            items=items,
+            targets=places[: len(targets)],
+            log_inclusion=np.log(-np.expm1(-expected)).astype(np.float32),
+        )

@@ -1,0 +1,561 @@
+r"""AttentiveRNN: a GRU that reads the visit, looks back over it, and may point instead of guess.
+
+Sources, each for one part:
+
+- Li et al., "Neural Attentive Session-based Recommendation" (NARM), CIKM 2017,
+  arXiv 1711.04725: attention over the visit beside the GRU; Wu et al., SR-GNN, AAAI 2019,
+  arXiv 1811.00855: the last click enters the readout by itself.
+- Gupta et al., "NISER", 2019, arXiv 1909.04276: item and session vectors of length 1 and a
+  temperature, which keeps popular items from winning by their length.
+- Ren et al., "RepeatNet", AAAI 2019, arXiv 1812.02646, after See et al., ACL 2017,
+  arXiv 1704.04368: a gate between the catalogue and the items of the visit itself.
+- Garg et al., STAN, SIGIR 2019: counted transitions, recent ones more, as a third way; how far
+  they are trusted is learned from what was counted before each session (Dawid, JRSS A 1984).
+
+With e_i = E_i / |E_i| in d numbers, x_j = e of click j after dropout, h = GRU(0.3 sqrt(d) x),
+u_t = [h_t; x_t], positions counted back from t, r = t - j, and k the width of a key:
+
+    attention   a_tj = softmax_j((Q h_t + b) . K u_j / sqrt(k) + p_r)
+    session     s_t = M [sum_j a_tj x_j; h_t; x_t] + x_t,  scaled to length 1
+    catalogue   V_t(i) = softmax_i(temperature * s_t . e_i)
+    visit       C_t(i) = sum of softmax_j((Q' u_t + b') . K' u_j / sqrt(k) + p'_r) over j with i
+    transition  N_t(i) = sum_{j, w} softmax_{j, w}((Q'' u_t + b'') . K''_w u_j / sqrt(k) + p''_wr)
+                         P_w(i | item j),  w = "followed by" or "follows"
+    gates       g_t = softmax(G [u_t; log(1 + t)] + b_g)
+    score       p(i) = g_1 V_t(i) + g_2 C_t(i) + g_3 N_t(i)
+
+Training maximises log p of every next item, gradients through the whole visit. The sum of V's
+softmax is estimated from the batch's targets and a drawn sample. E starts at the items'
+association vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numba
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor, nn
+from torch.nn.functional import embedding, normalize
+
+from momentary.errors import MomentaryError
+from momentary.learn.candidates import Candidates, CandidateSampler
+from momentary.learn.counts import last_events
+from momentary.learn.covisits import (
+    PastTransitions,
+    association_vectors,
+    followers,
+    session_weights,
+    transitions,
+)
+from momentary.learn.fitted import require_fitted
+from momentary.learn.order import first_appearance, inverse
+from momentary.learn.pruning import strongest_per_row
+from momentary.learn.row_adam import RowAdam
+from momentary.learn.threads import one_blas_thread
+from momentary.learn.torch_threads import one_torch_thread
+from momentary.learn.windows import Windows
+from momentary.models.protocol import Arrays
+from momentary.types import BoolArray, FloatArray, IntArray, Progress, Sessions, silent
+
+_STEPS_A_REPORT = 50
+_INPUT_SIZE = 0.3  # of each number, about, that enters the GRU
+_FIRST_GATES = (0.0, -1.5, -1.5)
+_NEVER = 1e-9
+_BLOCKED = -1e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentiveRNNConfig:
+    """How the network is built and trained.
+
+    Attributes:
+        units: Width of the item vectors and of the GRU.
+        attention: Width in which queries and keys meet.
+        temperature: Multiplies the cosines of the catalogue's softmax.
+        max_session: Only this many last events of a longer session are read.
+        window: Events at most this far apart count as a transition.
+        shrinkage: Added to the sum of an item's transitions: the larger, the less a rare item
+            promises.
+        half_life: A transition counts half when this many sessions have followed; infinity turns
+            that off.
+        transitions_per_item: The strongest that are kept, each way.
+        batch_predictions: Next items asked for in one step, about.
+        n_sample: Items drawn for the denominator of a step besides its targets.
+        sample_alpha: They are drawn by popularity to this power.
+        epochs: Passes over the sessions.
+        learning_rate: Adam's highest: it rises over the first twentieth and falls to 0.
+        dropout_items: Share of the item vectors' numbers that is dropped in training.
+        dropout_hidden: Share of the GRU's outputs that is dropped in training.
+    """
+
+    units: int = 128
+    attention: int = 32
+    temperature: float = 12.0
+    max_session: int = 20
+    window: int = 8
+    shrinkage: float = 1.0
+    half_life: float = float("inf")
+    transitions_per_item: int = 300
+    batch_predictions: int = 800
+    n_sample: int = 1024
+    sample_alpha: float = 0.5
+    epochs: int = 6
+    learning_rate: float = 0.005
+    dropout_items: float = 0.3
+    dropout_hidden: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _RANGES.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}; it must be from {low} to {high}."
+                )
+
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "units": (1, 10_000),
+    "attention": (1, 10_000),
+    "temperature": (0.1, 1_000),
+    "max_session": (1, 10_000),
+    "window": (1, 10_000),
+    "shrinkage": (0.001, 1e6),
+    "half_life": (1, float("inf")),
+    "transitions_per_item": (1, 1_000_000),
+    "batch_predictions": (1, 1_000_000),
+    "n_sample": (1, 1_000_000),
+    "sample_alpha": (0, 1),
+    "epochs": (1, 10_000),
+    "learning_rate": (1e-8, 10),
+    "dropout_items": (0, 0.999),
+    "dropout_hidden": (0, 0.999),
+}
+
+
+class Reading(NamedTuple):
+    """What the network makes of a place in a visit.
+
+    Attributes:
+        session: s_t. Shape (..., units).
+        log_gates: log g_t: catalogue, visit, transition. Shape (..., 3).
+        pointer: The weight of every click in C_t. Shape (..., clicks).
+        links: The weight of every click in N_t, each way. Shape (..., clicks, 2).
+    """
+
+    session: Tensor
+    log_gates: Tensor
+    pointer: Tensor
+    links: Tensor
+
+
+class Network(nn.Module):
+    """All weights but the transitions, which are counted."""
+
+    def __init__(self, config: AttentiveRNNConfig, items: Tensor) -> None:
+        super().__init__()
+        units, places = config.units, config.max_session
+        self.config = config
+        self.items: Tensor
+        self.register_buffer("items", items)
+        self.gru = nn.GRU(units, units, batch_first=True, device="meta").to_empty(device="cpu")
+        self.look = _linear(units, config.attention)
+        self.seen = _linear(2 * units, config.attention, bias=False)
+        self.mix = _linear(3 * units, units, bias=False)
+        self.point = _linear(2 * units, config.attention)
+        self.pointed = _linear(2 * units, config.attention, bias=False)
+        self.link = _linear(2 * units, config.attention)
+        self.linked = _linear(2 * units, 2 * config.attention, bias=False)
+        self.gates = _linear(2 * units + 1, 3)
+        self.places = nn.Parameter(torch.zeros(4, places))
+
+    def start(self, rng: torch.Generator) -> None:
+        """Draw the first weights; the catalogue's gate starts widest."""
+        with torch.no_grad():
+            for name, weight in self.named_parameters():
+                if name != "places":
+                    bound = max(weight.shape[-1], self.config.units) ** -0.5
+                    weight.uniform_(-bound, bound, generator=rng)
+            self.gates.weight.mul_(0.3)
+            self.gates.bias.copy_(torch.tensor(_FIRST_GATES))
+
+    def forward(
+        self,
+        clicked: Float[Tensor, "batch clicks units"],
+        drop: Drop,
+        at: Int[Tensor, "batch 1"] | None = None,
+    ) -> Reading:
+        """Read visits and look back from one place of each, or from every place."""
+        read = self.gru(clicked * (_INPUT_SIZE * self.config.units**0.5))[0]
+        states = drop(read, self.config.dropout_hidden)
+        places = torch.arange(clicked.shape[1])
+        x, h = clicked, states
+        if at is not None:
+            rows = torch.arange(len(clicked))[:, None]
+            x, h = clicked[rows, at], states[rows, at]
+        back = (places[None] if at is None else at)[:, :, None] - places
+        later = back < 0
+        back = back.clamp(min=0)
+        both, own = torch.cat([states, clicked], -1), torch.cat([h, x], -1)
+
+        def attend(query: Tensor, key: Tensor, place: int) -> Tensor:
+            scores = query @ key.transpose(1, 2) * self.config.attention**-0.5
+            placed: Tensor = scores + self.places[place][back]
+            return placed.masked_fill(later, _BLOCKED)
+
+        context = torch.softmax(attend(self.look(h), self.seen(both), 0), -1) @ clicked
+        session = self.mix(torch.cat([context, h, x], -1)) + x
+        pointer = torch.softmax(attend(self.point(own), self.pointed(both), 1), -1)
+        query, keys = self.link(own), self.linked(both).chunk(2, -1)
+        links = torch.stack([attend(query, key, 2 + way) for way, key in enumerate(keys)], -1)
+        depth = torch.log1p(back[:, :, :1].float()).expand(len(x), -1, 1)
+        return Reading(
+            session=normalize(session, dim=-1),
+            log_gates=torch.log_softmax(self.gates(torch.cat([own, depth], -1)), -1),
+            pointer=pointer,
+            links=torch.softmax(links.flatten(2), -1).view_as(links),
+        )
+
+
+def _linear(width: int, units: int, *, bias: bool = True) -> nn.Linear:
+    return nn.Linear(width, units, bias=bias, device="meta").to_empty(device="cpu")
+
+
+class Drop:
+    """Dropout whose chance is an argument; without one nothing is dropped."""
+
+    def __init__(self, rng: np.random.Generator | None = None) -> None:
+        self.rng = rng
+
+    def __call__(self, x: Tensor, share: float) -> Tensor:
+        """Zero a share of the numbers, and raise the others to keep the mean."""
+        if self.rng is None or share == 0:
+            return x
+        keep = self.rng.random(tuple(x.shape), dtype=np.float32) >= share
+        return x * torch.from_numpy(keep) * (1 / (1 - share))
+
+
+class AttentiveRNN:
+    """GRU with attention, a pointer and counted transitions; see the module for the equations."""
+
+    kind: ClassVar[str] = "attentive_rnn"
+
+    def __init__(self, config: AttentiveRNNConfig | None = None) -> None:
+        self._config = config or AttentiveRNNConfig()
+        self._learned: _Learned | None = None
+        self.losses: tuple[float, ...] = ()
+        """Mean training loss of each epoch, known after `fit`."""
+
+    @property
+    def config(self) -> AttentiveRNNConfig:
+        """What the network was made with."""
+        return self._config
+
+    def fit(
+        self,
+        sessions: Sessions,
+        *,
+        n_items: int,
+        rng: np.random.Generator,
+        progress: Progress = silent,
+    ) -> Self:
+        """Train on sessions in time order.
+
+        Raises:
+            MomentaryError: If no session has two events, or the loss stops being a number.
+        """
+        config = self._config
+        # Items are numbered by first appearance, so that the draws, and with them the scores, do
+        # not depend on how the caller numbers them.
+        order = first_appearance(sessions.items, n_items=n_items)
+        number = inverse(order)
+        ours = Sessions(
+            items=number[sessions.items],
+            offsets=sessions.offsets,
+            times_us=sessions.times_us,
+            users=sessions.users,
+        )
+        windows = Windows.cut(ours, longest=config.max_session)
+        if not len(windows):
+            raise MomentaryError(
+                "No session has two events, so there is no next item to learn. "
+                "Lower the item filter, or train a model that needs no order."
+            )
+        weights = session_weights(len(ours), half_life=config.half_life)
+        counts = followers(ours, weights=weights, n_items=n_items, window=config.window)
+        seen = np.bincount(ours.items, minlength=n_items)
+        with one_torch_thread(), one_blas_thread():
+            trainer = _Trainer(config, windows, counts=counts, seen=seen, rng=rng)
+            self.losses = trainer.run(progress)
+        network = trainer.network.requires_grad_(requires_grad=False)
+        network.items = normalize(network.items, dim=-1)[torch.from_numpy(number)]
+        self._learned = _Learned(
+            network=network,
+            ahead=_Shares.of(counts, number, config),
+            behind=_Shares.of(counts.T.tocsr(), number, config),
+            popularity=(seen / seen.sum())[number].astype(np.float32),
+        )
+        return self
+
+    def score(self, sessions: Sessions) -> FloatArray:
+        """The chance of every item to come next. Shape (sessions, items).
+
+        Items never trained have none and tell nothing about a visit; a visit without any other
+        click is given each item's share of all clicks.
+        """
+        learned = require_fitted(self._learned, self)
+        visits = last_events(_keep(sessions, learned.popularity > 0), self._config.max_session)
+        scores = np.tile(learned.popularity, (len(visits), 1))
+        rows = np.flatnonzero(visits.lengths)
+        if len(rows):
+            with torch.inference_mode(), one_torch_thread():
+                scores[rows] = learned.chances(visits.take(rows))
+        return scores
+
+    def state(self) -> Arrays:
+        """The weights by name, the transitions each way, and the items' shares of clicks."""
+        learned = require_fitted(self._learned, self)
+        arrays: Arrays = {name: w.numpy() for name, w in learned.network.state_dict().items()}
+        for way, shares in (("ahead", learned.ahead), ("behind", learned.behind)):
+            arrays |= {f"{way}_{part}": array for part, array in shares._asdict().items()}
+        return arrays | {"popularity": learned.popularity}
+
+    @classmethod
+    def from_state(cls, config: AttentiveRNNConfig, state: Mapping[str, NDArray[Any]]) -> Self:
+        """The network that gave `state`."""
+        model = cls(config)
+        network = Network(config, torch.empty(state["items"].shape))
+        weights = {name: torch.from_numpy(np.array(state[name])) for name in network.state_dict()}
+        network.load_state_dict(weights)
+        ahead, behind = (
+            _Shares(*(np.array(state[f"{way}_{part}"]) for part in _Shares._fields))
+            for way in ("ahead", "behind")
+        )
+        model._learned = _Learned(
+            network=network.requires_grad_(requires_grad=False),
+            ahead=ahead,
+            behind=behind,
+            popularity=np.array(state["popularity"]),
+        )
+        return model
+
+
+class _Shares(NamedTuple):
+    """P_w in rows: item i leads to `columns[starts[i]:starts[i + 1]]`."""
+
+    starts: IntArray
+    columns: NDArray[np.int32]
+    values: FloatArray
+
+    @classmethod
+    def of(cls, counts: sparse.csr_matrix, number: IntArray, config: AttentiveRNNConfig) -> _Shares:
+        """The strongest transitions of every item, in the caller's numbers."""
+        shares = transitions(counts, shrinkage=config.shrinkage)
+        shares.sort_indices()
+        kept = strongest_per_row(
+            shares.data.astype(np.float32),
+            shares.indptr.astype(np.int64),
+            shares.indices,
+            limit=config.transitions_per_item,
+            rank=np.arange(len(number)),
+        )
+        row = np.repeat(np.arange(len(number)), np.diff(shares.indptr))[kept]
+        order = inverse(number)
+        pruned = sparse.csr_matrix(
+            (shares.data[kept].astype(np.float32), (order[row], order[shares.indices[kept]])),
+            shape=shares.shape,
+        )
+        pruned.sort_indices()
+        return cls(pruned.indptr.astype(np.int64), pruned.indices.astype(np.int32), pruned.data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Learned:
+    """What `fit` leaves; the item vectors have length 1.
+
+    Attributes:
+        ahead: Items by what follows them.
+        behind: Items by what they follow.
+        popularity: Each item's share of all clicks, 0 if it was never seen. Shape (items,).
+    """
+
+    network: Network
+    ahead: _Shares
+    behind: _Shares
+    popularity: FloatArray
+
+    def chances(self, visits: Sessions) -> FloatArray:
+        """The chance of every item after visits of one or more clicks. Shape (visits, items)."""
+        network, lengths = self.network, visits.lengths
+        places = np.arange(int(lengths.max()))
+        events = np.minimum(visits.offsets[:-1, None] + places, len(visits.items) - 1)
+        clicks = torch.from_numpy(visits.items[events])
+        last = torch.from_numpy(lengths - 1)[:, None]
+        reading = network(embedding(clicks, network.items), Drop(), at=last)
+        logits = reading.session[:, 0] @ network.items.T * network.config.temperature
+        logits[:, torch.from_numpy(self.popularity == 0)] = float("-inf")
+        gates = reading.log_gates[:, 0].exp()
+        scores: FloatArray = torch.softmax(logits, 1).mul_(gates[:, :1]).numpy()
+        _point(
+            visits.items,
+            visits.offsets,
+            (reading.pointer[:, 0] * gates[:, 1:2]).numpy(),
+            (reading.links[:, 0] * gates[:, 2:, None]).numpy(),
+            (self.ahead, self.behind),
+            scores,
+        )
+        return scores
+
+
+@numba.njit(cache=True, nogil=True)
+def _point(  # noqa: PLR0917 - kernels are called by position
+    items: IntArray,
+    offsets: IntArray,
+    pointer: FloatArray,
+    links: FloatArray,
+    shares: tuple[_Shares, _Shares],
+    scores: FloatArray,
+) -> None:
+    """Add the chances of the visit's items, and of those that they lead to."""
+    ahead, behind = shares
+    for row in range(len(scores)):
+        for place in range(offsets[row + 1] - offsets[row]):
+            item = items[offsets[row] + place]
+            scores[row, item] += pointer[row, place]
+            for entry in range(ahead.starts[item], ahead.starts[item + 1]):
+                scores[row, ahead.columns[entry]] += links[row, place, 0] * ahead.values[entry]
+            for entry in range(behind.starts[item], behind.starts[item + 1]):
+                scores[row, behind.columns[entry]] += links[row, place, 1] * behind.values[entry]
+
+
+def _keep(sessions: Sessions, known: BoolArray) -> Sessions:
+    """The sessions without the events of items that are not `known`."""
+    kept = known[sessions.items]
+    if kept.all():
+        return sessions
+    running = np.concatenate([[0], np.cumsum(kept)])
+    return Sessions(
+        items=sessions.items[kept],
+        offsets=running[sessions.offsets],
+        times_us=sessions.times_us[kept],
+        users=sessions.users,
+    )
+
+
+class _Trainer:
+    """One training run: the network, its optimizer, its candidates."""
+
+    def __init__(
+        self,
+        config: AttentiveRNNConfig,
+        windows: Windows,
+        *,
+        counts: sparse.csr_matrix,
+        seen: IntArray,
+        rng: np.random.Generator,
+    ) -> None:
+        self.config, self.windows, self.rng = config, windows, rng
+        vectors = association_vectors(counts, width=config.units, rng=rng)
+        self.network = Network(config, torch.from_numpy(vectors))
+        self.network.start(torch.Generator().manual_seed(int(rng.integers(2**63))))
+        self.drop = Drop(rng)
+        weights = session_weights(int(windows.sessions.max()) + 1, half_life=config.half_life)
+        self.links = PastTransitions(
+            windows,
+            weights[windows.sessions],
+            counts=counts,
+            window=config.window,
+            shrinkage=config.shrinkage,
+        )
+        self.candidates = CandidateSampler(
+            seen, n_sample=config.n_sample, alpha=config.sample_alpha, rng=rng
+        )
+        self.optimizer = torch.optim.Adam(self.network.parameters(), fused=True)
+        self.item_optimizer = RowAdam(vectors)
+        self.rate = 0.0
+
+    def run(self, progress: Progress) -> tuple[float, ...]:
+        """All epochs; the mean loss of each."""
+        config = self.config
+        losses, done = [], 0
+        for epoch in range(config.epochs):
+            batches = self.windows.batches(predictions=config.batch_predictions, rng=self.rng)
+            total = config.epochs * len(batches)
+            summed, asked = 0.0, 0
+            for number, rows in enumerate(batches, start=1):
+                self.pace(done / total)
+                loss, count = self.step(rows)
+                summed, asked, done = summed + loss, asked + count, done + 1
+                if number % _STEPS_A_REPORT == 0 or number == len(batches):
+                    note = f"epoch {epoch + 1}/{config.epochs}, loss {summed / asked:.3f}"
+                    progress(done, total, note)
+                    _check(summed)
+            losses.append(summed / asked)
+        return tuple(losses)
+
+    def pace(self, done: float) -> None:
+        """Set the learning rate after a share of all steps: up over a twentieth, then down."""
+        self.rate = self.config.learning_rate * min(1.0, 20 * done) * (1 - done)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+
+    def step(self, rows: IntArray) -> tuple[float, int]:
+        """One gradient step; the loss summed over the next items, and how many there were."""
+        padded = self.windows.padded(rows)
+        items, asked = torch.from_numpy(padded.items), torch.from_numpy(padded.asked)
+        clicks, targets = items[:, :-1], items[:, 1:][asked]
+        drawn = self.candidates.draw(targets.numpy())
+        # Each vector that the step needs is taken once, so that its gradient stays small.
+        touched, place = np.unique(
+            np.concatenate([padded.items[:, :-1].ravel(), drawn.items]), return_inverse=True
+        )
+        vectors = embedding(torch.from_numpy(touched), self.network.items).requires_grad_()
+        unit = normalize(vectors, dim=-1)
+        clicked = embedding(torch.from_numpy(place[: clicks.numel()]).view(clicks.shape), unit)
+        offered = embedding(torch.from_numpy(place[clicks.numel() :]), unit)
+
+        reading = self.network(self.drop(clicked, self.config.dropout_items), self.drop)
+        same = clicks[asked.nonzero()[:, 0]] == targets[:, None]
+        shares = torch.from_numpy(self.links.padded(rows))[asked]
+        parts = torch.stack(
+            [
+                self.catalogue(reading.session[asked], offered, drawn),
+                torch.log((reading.pointer[asked] * same).sum(1) + _NEVER),
+                torch.log((reading.links[asked] * shares).sum((1, 2)) + _NEVER),
+            ],
+            dim=1,
+        )
+        loss = -torch.logsumexp(reading.log_gates[asked] + parts, dim=1).sum()
+        weights = list(self.network.parameters())
+        by_vectors, *by_weights = torch.autograd.grad(loss / len(targets), [vectors, *weights])
+        for weight, gradient in zip(weights, by_weights, strict=True):
+            weight.grad = gradient
+        self.optimizer.step()
+        self.item_optimizer.step(touched, by_vectors.numpy(), learning_rate=self.rate)
+        return loss.item(), len(targets)
+
+    def catalogue(
+        self,
+        session: Float[Tensor, "asked units"],
+        offered: Float[Tensor, "candidates units"],
+        drawn: Candidates,
+    ) -> Float[Tensor, " asked"]:
+        """The log of V at the targets, the sum of the softmax estimated from the candidates."""
+        logits = session @ offered.T * self.config.temperature
+        target = torch.from_numpy(drawn.targets)[:, None]
+        # The target is there for certain; everything else is there by chance.
+        corrected = logits - torch.from_numpy(drawn.log_inclusion)
+        own = logits.gather(1, target)
+        return (own - torch.logsumexp(corrected.scatter(1, target, own), 1, keepdim=True))[:, 0]
+
+
+def _check(loss: float) -> None:
+    if not np.isfinite(loss):
+        raise MomentaryError(
+            f"The loss became {loss}: training diverged. Halve learning_rate, or raise n_sample."
+        )
