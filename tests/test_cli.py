@@ -49,7 +49,15 @@ def files(tmp_path_factory):
             lines.append(f"u{visit % 10},sku/{(visit * 3 + step) % 40},{second},view_item")
     (folder / "clicks.csv").write_text("\n".join(lines) + "\n")
     items = [
-        json.dumps({"item_id": f"sku/{n}", "name": f"Thing {n}", "price": n, "brand": f"b{n % 2}"})
+        json.dumps(
+            {
+                "item_id": f"sku/{n}",
+                "name": f"Thing {n}",
+                "price": n,
+                "brand": f"b{n % 2}",
+                "category": "c",
+            }
+        )
         for n in range(40)
     ]
     (folder / "items.jsonl").write_text("\n".join(items) + "\n")
@@ -132,7 +140,11 @@ def test_models_are_compared_and_drawn(run, tmp_path):
     assert "sequential_rules wins" in " ".join(out.split())
     assert plot.read_bytes().startswith(b"\x89PNG")
     code, out, _ = run("evaluate", "-m", "popularity", "--days", 5, "--json")
-    assert json.loads(out)["boards"]["next_item"]["rows"][0]["model"] == "popularity"
+    row = json.loads(out)["boards"]["next_item"]["rows"][0]
+    assert row["model"] == "popularity"
+    assert {"recall@5", "mrr@20", "ndcg@10", "hit_rate@20", "map@20"} <= set(row["metrics"])
+    wanted = ("coverage", "gini", "novelty", "popularity_bias", "serendipity", "diversity")
+    assert {f"{name}@{k}" for name in wanted for k in (5, 10, 20)} == set(row["beyond"])
 
 
 @pytest.mark.usefixtures("home")

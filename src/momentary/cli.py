@@ -270,7 +270,8 @@ def evaluate(
 
     from momentary.data.sessions import workspace_sessions
     from momentary.data.splits import split_last_days
-    from momentary.evaluation.trials import COMPARED, TrialConfig, run_trial
+    from momentary.evaluation.leaderboard import LeaderboardConfig
+    from momentary.evaluation.trials import COMPARED, TrialConfig, category_codes, run_trial
     from momentary.models.artifact import make
 
     kinds = models or list(COMPARED)
@@ -284,11 +285,18 @@ def evaluate(
         )
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    with _workspace(home) as workspace:
+    with _workspace(home) as workspace, _bars() as bar:
         log = workspace_sessions(workspace)
-    split = split_last_days(log, days, min_item_events=min_item_events)
-    with _bars() as bar:
-        trial = run_trial(split, made, config=trial_config, progress=bar)
+        split = split_last_days(log, days, min_item_events=min_item_events)
+        known = workspace.catalog.table(split.train.items.ids).attributes
+        trial = run_trial(
+            split,
+            made,
+            config=trial_config,
+            board=LeaderboardConfig(shown=("recall", "mrr", "ndcg", "hit_rate", "map")),
+            categories=category_codes(known["category"]) if "category" in known else None,
+            progress=bar,
+        )
     for name, board in trial.boards.items():
         if plot:
             board.plot(plot if len(trial.boards) == 1 else plot.with_stem(f"{plot.stem}-{name}"))

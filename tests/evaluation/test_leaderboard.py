@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from momentary.evaluation.leaderboard import Leaderboard, LeaderboardConfig, beyond_accuracy
+from momentary.evaluation.leaderboard import (
+    ItemFacts,
+    Leaderboard,
+    LeaderboardConfig,
+    beyond_accuracy,
+)
 from momentary.evaluation.replay import Outcome
 
 QUERIES = 600
@@ -98,7 +103,7 @@ def test_one_model_alone_makes_no_claim():
 def test_beyond_accuracy_needs_lists_and_popularity():
     one = CLEAR["GRU4Rec"]
     assert set(beyond_accuracy(one, k=20)) == {"coverage@20", "gini@20"}
-    full = beyond_accuracy(one, k=20, popularity=np.arange(100))
+    full = beyond_accuracy(one, k=20, facts=ItemFacts(popularity=np.arange(100)))
     assert set(full) - {"coverage@20", "gini@20"} == {
         "novelty@20",
         "popularity_bias@20",
@@ -111,8 +116,21 @@ def test_beyond_accuracy_needs_lists_and_popularity():
     assert beyond_accuracy(one, k=50) == {}
 
 
+def test_categories_tell_how_diverse_the_lists_are():
+    one = next(iter(CLEAR.values()))
+    same = beyond_accuracy(one, k=5, facts=ItemFacts(categories=np.zeros(100, dtype=int)))
+    assert same["diversity@5"] == 0
+    distinct = beyond_accuracy(one, k=5, facts=ItemFacts(categories=np.arange(100)))
+    assert distinct["diversity@5"] > 0.95  # the simulated lists repeat an item now and then
+
+
+def test_what_lies_beyond_accuracy_is_told_at_every_cutoff():
+    beyond = board(CLEAR).rows[0].beyond
+    assert {"coverage@5", "coverage@10", "coverage@20", "gini@5"} <= set(beyond)
+
+
 def test_json_holds_numbers_and_verdicts():
-    found = board(CLEAR, popularity=np.arange(100))
+    found = board(CLEAR, facts=ItemFacts(popularity=np.arange(100)))
     read = json.loads(found.to_json())
     assert read["headline"] == "recall@20"
     assert read["rows"][0]["verdict"] == found.rows[0].verdict

@@ -60,10 +60,28 @@ class LeaderboardConfig:
             )
 
 
+_NARROW_METRICS = 3  # that fit 80 columns
 _KEY = "gap: points to the best, ~ may be chance; fit: CPU s; ms: CPU ms a query"
 
 DEFAULT_LEADERBOARD = LeaderboardConfig()
 """Recall decides; MRR and NDCG stand beside it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemFacts:
+    """What is known of the items beside their scores.
+
+    Attributes:
+        popularity: Events of each item in the training data. Shape (items,).
+        categories: A number for each item's category, -1 where unknown. Shape (items,).
+    """
+
+    popularity: NDArray[Any] | None = None
+    categories: NDArray[np.integer[Any]] | None = None
+
+
+NO_FACTS = ItemFacts()
+"""Nothing is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +91,8 @@ class Row:
     Attributes:
         model: Its name.
         metrics: "recall@20" and so on, with intervals.
-        beyond: Coverage, Gini and, where popularity is known, novelty, bias and serendipity.
+        beyond: Coverage, Gini and, where the facts are known, novelty, popularity bias,
+            serendipity and diversity, at every cutoff that the kept lists reach.
         difference: This model minus the best by the headline metric; None for the best.
         p_corrected: The p-value of that difference, corrected for all pairs of models.
         real: Whether the difference to the best (for the best: to the second) is beyond chance.
@@ -125,7 +144,7 @@ class Leaderboard:
         rng: np.random.Generator,
         config: LeaderboardConfig = DEFAULT_LEADERBOARD,
         fit_seconds: Mapping[str, float] | None = None,
-        popularity: NDArray[Any] | None = None,
+        facts: ItemFacts = NO_FACTS,
     ) -> Leaderboard:
         """Compare models that answered the same queries.
 
@@ -138,7 +157,7 @@ class Leaderboard:
             rng: Draws the bootstrap.
             config: What is shown.
             fit_seconds: CPU seconds of training by model name.
-            popularity: Events of each item in the training data. Shape (items,).
+            facts: Popularity and categories of the items.
 
         Raises:
             ValueError: If the models were asked different queries.
@@ -163,7 +182,7 @@ class Leaderboard:
                 outcomes,
                 _Drawn(names, keys, headline, drawn),
                 fit_seconds=fit_seconds,
-                popularity=popularity,
+                facts=facts,
             ),
             headline=headline,
             queries=len(first),
@@ -198,6 +217,8 @@ class Leaderboard:
             for key in self.rows[0].metrics
             if key.endswith(f"@{k}") or (wide and key.startswith(f"{name}@"))
         ]
+        if not wide:
+            shown = shown[:_NARROW_METRICS]
         for key in shown:
             table.add_column(label(key), justify="right", no_wrap=True)
         table.add_column("gap", justify="right", no_wrap=True)
@@ -323,10 +344,10 @@ def label(key: str) -> str:
     return f"{RANK_METRICS[name][0]}@{k}"
 
 
-def beyond_accuracy(
-    outcome: Outcome, *, k: int, popularity: NDArray[Any] | None = None
-) -> dict[str, float]:
-    """Coverage, Gini and, where popularity is known, novelty, bias and serendipity of the lists.
+def beyond_accuracy(outcome: Outcome, *, k: int, facts: ItemFacts = NO_FACTS) -> dict[str, float]:
+    """Coverage and Gini of the lists and, where the facts are known, what more they tell.
+
+    Popularity gives novelty, popularity bias and serendipity; categories give diversity.
 
     Empty if the replay kept lists shorter than `k`.
     """
@@ -337,6 +358,10 @@ def beyond_accuracy(
         f"coverage@{k}": metrics.coverage(lists, n_items=outcome.n_items, k=k),
         f"gini@{k}": metrics.gini(lists, n_items=outcome.n_items, k=k),
     }
+    if facts.categories is not None:
+        diversity = metrics.attribute_diversity(lists, facts.categories, k=k)
+        found[f"diversity@{k}"] = float(diversity.mean())
+    popularity = facts.popularity
     if popularity is not None:
         surprising = metrics.serendipity(
             outcome.ranks,
@@ -397,7 +422,7 @@ def _rows(
     drawn: _Drawn,
     *,
     fit_seconds: Mapping[str, float] | None,
-    popularity: NDArray[Any] | None,
+    facts: ItemFacts,
 ) -> tuple[Row, ...]:
     order = drawn.order()
     best = order[0]
@@ -419,7 +444,11 @@ def _rows(
             Row(
                 model=name,
                 metrics={key: drawn.means.estimate(drawn.column(model, key)) for key in drawn.keys},
-                beyond=beyond_accuracy(outcome, k=outcome.cutoffs[-1], popularity=popularity),
+                beyond={
+                    name: value
+                    for k in outcome.cutoffs
+                    for name, value in beyond_accuracy(outcome, k=k, facts=facts).items()
+                },
                 difference=None if model == best else difference,
                 p_corrected=p_corrected,
                 real=real,

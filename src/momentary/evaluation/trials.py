@@ -11,7 +11,12 @@ import numpy as np
 
 from momentary.data.splits import Split
 from momentary.errors import DataError
-from momentary.evaluation.leaderboard import DEFAULT_LEADERBOARD, Leaderboard, LeaderboardConfig
+from momentary.evaluation.leaderboard import (
+    DEFAULT_LEADERBOARD,
+    ItemFacts,
+    Leaderboard,
+    LeaderboardConfig,
+)
 from momentary.evaluation.replay import (
     Outcome,
     Queries,
@@ -22,7 +27,7 @@ from momentary.evaluation.replay import (
     replay,
 )
 from momentary.models.protocol import Scorer
-from momentary.types import IntArray, Progress, Sessions, silent
+from momentary.types import IntArray, ObjectArray, Progress, Sessions, silent
 
 Task = Literal["next_item", "completion", "next_basket"]
 
@@ -95,8 +100,8 @@ def run_trial(
     *,
     config: TrialConfig = DEFAULT_TRIAL,
     board: LeaderboardConfig = DEFAULT_LEADERBOARD,
+    categories: IntArray | None = None,
     progress: Callable[[str], Progress] = lambda _: silent,
-    cpu_seconds: Callable[[], float] = time.process_time,
 ) -> Trial:
     """Fit every model on `split.train` and rank the whole catalogue for `split.test`.
 
@@ -105,8 +110,8 @@ def run_trial(
         models: Unfitted models by the name to show; they are fitted in place.
         config: What is asked.
         board: What the leaderboards show.
+        categories: A number for each item's category, -1 where unknown. Shape (items,).
         progress: Given a few words, gives a `Progress` for one piece of work.
-        cpu_seconds: The clock of the training times.
 
     Raises:
         DataError: If a task cannot be asked of these data; the message says why.
@@ -117,14 +122,14 @@ def run_trial(
     outcomes: dict[Task, dict[str, Outcome]] = {task: {} for task in config.tasks}
     fit_seconds = {}
     for name, model in models.items():
-        before = cpu_seconds()
+        before = time.process_time()
         model.fit(
             split.train.sessions,
             n_items=len(split.train.items),
             rng=np.random.default_rng(config.seed),
             progress=progress(f"train {name}"),
         )
-        fit_seconds[name] = cpu_seconds() - before
+        fit_seconds[name] = time.process_time() - before
         for task, queries in asked.items():
             outcomes[task][name] = replay(
                 model,
@@ -132,18 +137,32 @@ def run_trial(
                 config=ReplayConfig(cutoffs=config.cutoffs, exclude_history=task == "completion"),
                 progress=progress(f"ask {name}: {task.replace('_', ' ')}"),
             )
-    popularity = np.bincount(split.train.sessions.items, minlength=len(split.train.items))
+    facts = ItemFacts(
+        popularity=np.bincount(split.train.sessions.items, minlength=len(split.train.items)),
+        categories=categories,
+    )
     boards = {
         task: Leaderboard.of(
             found,
             rng=np.random.default_rng(config.seed),
             config=board,
             fit_seconds=fit_seconds,
-            popularity=popularity,
+            facts=facts,
         )
         for task, found in outcomes.items()
     }
     return Trial(boards=boards, fit_seconds=fit_seconds)
+
+
+def category_codes(categories: ObjectArray) -> IntArray:
+    """Number the categories of items, -1 where unknown. Shape (items,).
+
+    >>> category_codes(np.array(["tea", None, "jam", "tea"], dtype=object)).tolist()
+    [0, -1, 1, 0]
+    """
+    codes: dict[str, int] = {}
+    found = [-1 if each is None else codes.setdefault(each, len(codes)) for each in categories]
+    return np.array(found, dtype=np.int64)
 
 
 def queries_of(split: Split, task: Task, *, config: TrialConfig = DEFAULT_TRIAL) -> Queries:
