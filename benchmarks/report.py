@@ -76,9 +76,17 @@ def machine() -> str:
 
 
 def finish(
-    name: str, rows: Sequence[Row], *, data: Mapping[str, str], seeds: Iterable[int]
+    name: str,
+    rows: Sequence[Row],
+    *,
+    data: Mapping[str, str],
+    seeds: Iterable[int],
+    whole: bool = True,
 ) -> None:
-    """Print the rows as a table and write them to benchmarks/results/NAME.json."""
+    """Print the rows as a table and write them to benchmarks/results/NAME.json.
+
+    A run that is not `whole` is printed alone: a result file never mixes runs.
+    """
     console = Console(width=140)
     table = Table(title=f"benchmarks.{name}", title_justify="left")
     for column in ("what", "value", "spread", "target", "", "peer", "peer's value"):
@@ -94,6 +102,9 @@ def finish(
             "" if row.peer_value is None else _number(row.peer_value, row.unit),
         )
     console.print(table)
+    if not whole:
+        console.print("A part of the benchmark was run: nothing is written.")
+        return
     RESULTS.mkdir(parents=True, exist_ok=True)
     body = {
         "name": name,
