@@ -13,6 +13,7 @@ from momentary.models.factorization import Factorization, FactorizationConfig
 from momentary.models.feature_rnn import FeatureRNN, FeatureRNNConfig
 from momentary.models.gru4rec import GRU4Rec, GRU4RecConfig
 from momentary.models.hierarchical_rnn import HierarchicalRNN, HierarchicalRNNConfig
+from momentary.models.hybrid import Hybrid, HybridConfig, Part, Stack
 from momentary.models.item_knn import ItemKNN, ItemKNNConfig
 from momentary.models.popularity import (
     PersonalPopularity,
@@ -26,6 +27,18 @@ from momentary.types import IntArray, Sessions
 
 Make = Callable[[], Any]
 Law = Callable[[Make, Sessions], None]
+
+PARTS = (
+    Part(kind="vstan"),
+    Part(kind="sequential_rules", candidates=3),
+    Part(kind="popularity", candidates=2),
+)
+NETWORK = Part(
+    kind="gru4rec",
+    scale="softmax",
+    settings={"units": (6,), "batch_size": 3, "n_sample": 4},
+)
+STACK = Stack(least_questions=1, hidden=(6, 4), networks=2)
 
 MODELS: dict[str, Make] = {
     "popularity": lambda: Popularity(PopularityConfig()),
@@ -56,6 +69,9 @@ MODELS: dict[str, Make] = {
             units=6, user_units=4, variant="all", first_click=True, batch_size=2, n_sample=3
         )
     ),
+    "hybrid": lambda: Hybrid(HybridConfig(parts=(NETWORK, *PARTS), holdout=0.3, stack=STACK)),
+    "hybrid, by probability": lambda: Hybrid(HybridConfig(parts=PARTS, blend="probability")),
+    "hybrid, by rank": lambda: Hybrid(HybridConfig(parts=PARTS, blend="rank", holdout=0.3)),
 }
 
 N_ITEMS = 7  # 11 sessions by 7 items: not square, so a transposed matrix cannot pass

@@ -55,6 +55,7 @@ KINDS = {
         "HierarchicalRNNConfig",
     ),
     "attentive_rnn": ("momentary.models.attentive_rnn", "AttentiveRNN", "AttentiveRNNConfig"),
+    "hybrid": ("momentary.models.hybrid", "Hybrid", "HybridConfig"),
 }
 """Kind to module, model and configuration; a module is imported when its model is wanted."""
 

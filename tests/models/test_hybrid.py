@@ -1,0 +1,303 @@
+"""The blend: fusion, the stack's arithmetic, its features, and that it beats its parts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from momentary.errors import MomentaryError
+from momentary.evaluation.tuning import read_settings
+from momentary.models import hybrid
+from momentary.models.artifact import make
+from momentary.models.hybrid import (
+    Hybrid,
+    HybridConfig,
+    Part,
+    Stack,
+    candidate_loss,
+    describe,
+    facts_of,
+    forward,
+    fused_ranks,
+    mixture_shares,
+)
+from momentary.types import Sessions
+
+RULES = Part(kind="sequential_rules", settings={"steps": 1}, candidates=10)
+AGAIN = Part(kind="personal_popularity", candidates=10)
+SMALL = Stack(hidden=(16,), epochs=15, batch_size=32, learning_rate=0.01, least_questions=20)
+
+
+def two_mechanisms(rng, *, n_items=60, n_sessions=500):
+    """Nine times out of ten, a low item is followed by its own follower, and after a high one the
+    visitor goes back to the item before it."""
+    rows, times = [], []
+    for start in range(n_sessions):
+        row = [int(item) for item in rng.integers(n_items, size=2)]
+        for _ in range(6):
+            follows = (row[-1] * 7 + 3) % n_items if row[-1] < n_items // 2 else row[-2]
+            row.append(follows if rng.random() < 0.9 else int(rng.integers(n_items)))
+        rows.append(row)
+        times.append((start * 100 + np.arange(len(row))) * 1_000_000)
+    return Sessions.from_lists(rows, times_us=times)
+
+
+def queries_of(sessions):
+    rows = [sessions.session(row) for row in range(len(sessions))]
+    return Sessions.from_lists([row[:-1] for row in rows]), np.array([row[-1] for row in rows])
+
+
+def reciprocal_rank(model, history, targets):
+    scores = model.score(history)
+    ranks = (scores >= scores[np.arange(len(targets)), targets][:, None]).sum(axis=1)
+    return float((1 / ranks).mean())
+
+
+@pytest.fixture(scope="module")
+def world():
+    everything = two_mechanisms(np.random.default_rng(0))
+    train, test = everything.take(np.arange(420)), everything.take(np.arange(420, 500))
+    return train, *queries_of(test)
+
+
+def fitted(sessions, **settings):
+    config = HybridConfig(**{"parts": (RULES, AGAIN), "holdout": 0.3, "stack": SMALL, **settings})
+    return Hybrid(config).fit(sessions, n_items=60, rng=np.random.default_rng(1))
+
+
+@pytest.fixture(scope="module")
+def blend(world):
+    return fitted(world[0])
+
+
+def test_the_blend_beats_each_of_its_parts(world, blend):
+    train, history, targets = world
+    alone = [
+        reciprocal_rank(
+            make(part.kind, part.settings).fit(train, n_items=60, rng=np.random.default_rng(0)),
+            history,
+            targets,
+        )
+        for part in (RULES, AGAIN)
+    ]
+    stacked = reciprocal_rank(blend, history, targets)
+    mixed = reciprocal_rank(fitted(train, blend="probability"), history, targets)
+    fused = reciprocal_rank(fitted(train, blend="rank"), history, targets)
+    assert fused > min(alone) + 0.05
+    assert mixed > max(alone) + 0.05
+    assert stacked > mixed + 0.05
+
+
+def test_the_mixture_is_the_most_probable_one():
+    chances = np.array([[0.8, 0.1]] * 3 + [[0.1, 0.8]], dtype=np.float32)
+    # sum of log(w a + (1 - w) b) is stationary where 3 (0.8 - 0.7 w) = 0.1 + 0.7 w
+    np.testing.assert_allclose(mixture_shares(chances), [23 / 28, 5 / 28], rtol=1e-4)
+
+
+def test_a_mixture_without_evidence_is_even():
+    for chances in (np.zeros((0, 4), np.float32), np.zeros((3, 4), np.float32)):
+        np.testing.assert_allclose(mixture_shares(chances), [0.25] * 4)
+
+
+def test_ranks_are_fused_by_their_reciprocals():
+    reciprocal = np.array([[1.0, 0.5], [0.0, 1.0], [0.0, 0.0]], dtype=np.float32)
+    fused = fused_ranks(reciprocal, np.array([0.25, 0.75], dtype=np.float32))
+    np.testing.assert_allclose(fused, [0.25 / 61 + 0.75 / 62, 0.75 / 61, 0.0], rtol=1e-6)
+
+
+def network(rng):
+    return hybrid._Network(
+        weights=(rng.normal(size=(3, 4)).astype("f4"), rng.normal(size=(4, 2)).astype("f4")),
+        biases=(rng.normal(size=4).astype("f4"), rng.normal(size=2).astype("f4")),
+        out=rng.normal(size=2).astype("f4"),
+        linear=rng.normal(size=3).astype("f4"),
+    )
+
+
+def test_the_stack_computes_its_equation():
+    rng = np.random.default_rng(2)
+    net, inputs = network(rng), rng.normal(size=(5, 3)).astype("f4")
+    for x, score in zip(inputs, forward(inputs, net), strict=True):
+        first = [
+            max(sum(x[i] * net.weights[0][i, j] for i in range(3)) + net.biases[0][j], 0)
+            for j in range(4)
+        ]
+        second = [
+            max(sum(first[i] * net.weights[1][i, j] for i in range(4)) + net.biases[1][j], 0)
+            for j in range(2)
+        ]
+        by_hand = sum(second[j] * net.out[j] for j in range(2))
+        by_hand += sum(x[i] * net.linear[i] for i in range(3))
+        assert score == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_training_and_answering_compute_the_same():
+    rng = np.random.default_rng(3)
+    net, inputs = network(rng), rng.normal(size=(5, 3)).astype("f4")
+    layers = [array for pair in zip(net.weights, net.biases, strict=True) for array in pair]
+    tensors = [torch.from_numpy(array) for array in (net.out, net.linear, *layers)]
+    trained = hybrid._trained_forward(
+        torch.from_numpy(inputs), tensors, dropout=0.0, chance=torch.Generator()
+    )
+    np.testing.assert_allclose(trained.numpy(), forward(inputs, net), rtol=1e-5)
+
+
+def test_the_loss_is_a_softmax_over_each_questions_candidates():
+    scores = torch.tensor([1.0, 2.0, 0.5, -1.0, 3.0], requires_grad=True)
+    question, targets = torch.tensor([0, 0, 0, 1, 1]), torch.tensor([1, 3])
+    loss = candidate_loss(scores, question, targets)
+    gradient = torch.autograd.grad(loss, scores)[0].numpy()
+    first = np.exp([1.0, 2.0, 0.5]) / np.exp([1.0, 2.0, 0.5]).sum()
+    second = np.exp([-1.0, 3.0]) / np.exp([-1.0, 3.0]).sum()
+    assert loss.item() == pytest.approx(-(np.log(first[1]) + np.log(second[0])) / 2, rel=1e-5)
+    by_hand = np.concatenate([first - [0, 1, 0], second - [1, 0]]) / 2
+    np.testing.assert_allclose(gradient, by_hand, rtol=1e-5)
+
+
+def test_candidates_are_the_best_of_each_part_and_ties_go_to_the_earlier_item():
+    chances = np.zeros((2, 1, 6), dtype=np.float32)
+    chances[0, 0] = [0.1, 0.4, 0.1, 0.1, 0.3, 0.0]
+    chances[1, 0] = [0.0, 0.0, 0.0, 0.2, 0.0, 0.8]
+    asked = Sessions.from_lists([[4]])
+    answers = describe(chances, np.array([3, 1]), sessions=asked, facts=facts(asked, 6))
+    count = answers.counts[0]
+    assert answers.candidates[0, :count].tolist() == [1, 4, 0, 5]
+    said = answers.features[0, :count]
+    np.testing.assert_allclose(said[:, 0], np.log([0.4, 0.3, 0.1, 1e-30]).clip(-16), rtol=1e-5)
+    np.testing.assert_allclose(said[:, 2], [1, 1 / 2, 1 / 3, 0], rtol=1e-6)
+    np.testing.assert_allclose(said[:, hybrid._A_PART + 2], [0, 0, 0, 1])
+
+
+def facts(sessions, n_items):
+    return facts_of(sessions, n_items=n_items, life=float(len(sessions.items)))
+
+
+def test_features_tell_of_repeats_and_of_pairs():
+    past = Sessions.from_lists([[0, 1, 2], [0, 1], [1, 0]])
+    chances = np.full((1, 1, 4), 0.25, dtype=np.float32)
+    asked = Sessions.from_lists([[0, 2, 0]])
+    answers = describe(chances, np.array([4]), sessions=asked, facts=facts(past, 4))
+    said = {
+        int(item): answers.features[0, place] for place, item in enumerate(answers.candidates[0])
+    }
+    repeat, pairs = hybrid._A_PART, hybrid._A_PART + hybrid._REPEAT + hybrid._ITEM
+    assert said[0][repeat : repeat + 4].tolist() == pytest.approx([1, np.log(2), 1, 1])
+    assert said[2][repeat : repeat + 6].tolist() == pytest.approx([1, 0, 1 / 2, 0, np.log(2), 1])
+    assert said[2][repeat + 6] == 1  # it followed the last item once
+    assert not said[1][repeat : repeat + hybrid._REPEAT].any()
+    # 0 -> 1 twice at once, 1 -> 0 once; 0 -> 2 once, two steps on
+    assert np.expm1(said[1][pairs : pairs + 5]).tolist() == pytest.approx([2, 0, 2, 1, 1])
+    assert np.expm1(said[2][pairs : pairs + 5]).tolist() == pytest.approx([0, 1, 0.5, 0, 0])
+    assert not said[3][pairs : pairs + hybrid._LAST].any()
+
+
+def test_what_is_no_candidate_follows_in_the_order_of_the_mixture(world):
+    train, history, _ = world
+    shallow = tuple(Part(kind=p.kind, settings=p.settings, candidates=3) for p in (RULES, AGAIN))
+    model = fitted(train, parts=shallow)
+    query = history.take(np.array([0]))
+    scores = model.score(query)[0]
+    learned = model._learned
+    chances = model._chances_of(learned, hybrid._renumbered(query, learned.number))[:, 0]
+    mixed = (learned.shares @ chances)[learned.number]
+    below = scores <= 1
+    assert 3 <= (~below).sum() <= 6
+    assert scores[~below].min() >= 2
+    np.testing.assert_array_equal(np.argsort(scores[below]), np.argsort(mixed[below]))
+
+
+def test_sources_name_what_put_an_item_there(world, blend):
+    train, *_ = world
+    follower = (5 * 7 + 3) % 60
+    by_rule = blend.sources(np.array([20, 5]), follower)
+    again = blend.sources(np.array([20, 5]), 20)
+    assert list(by_rule)[:2] == ["sequential_rules", "personal_popularity"]
+    for shares in (by_rule, again):
+        assert sum(shares.values()) == pytest.approx(1)
+        assert min(shares.values()) >= 0
+    rule = ("sequential_rules", "follows", "together")
+    assert sum(by_rule[name] for name in rule) > 0.5
+    assert sum(again[name] for name in ("personal_popularity", "seen in this visit")) > 0.5
+    mixed = fitted(train, blend="probability").sources(np.array([20, 5]), follower)
+    assert list(mixed) == ["sequential_rules", "personal_popularity"]
+    assert mixed["sequential_rules"] > 0.9
+
+
+def test_two_parts_of_a_kind_have_names_of_their_own(world):
+    model = fitted(world[0], parts=(RULES, Part(kind="sequential_rules")), blend="probability")
+    assert list(model.sources(np.array([5]), 38)) == ["sequential_rules", "sequential_rules 2"]
+
+
+def test_too_few_questions_leave_the_probability_blend(world):
+    train, history, _ = world
+    model = fitted(train, stack=Stack(least_questions=10**6))
+    mixed = fitted(train, blend="probability")
+    assert not model._learned.networks
+    np.testing.assert_array_equal(model.score(history), mixed.score(history))
+
+
+def test_progress_counts_to_its_total(world):
+    told = []
+    Hybrid(HybridConfig(parts=(RULES, AGAIN), blend="rank", stack=SMALL)).fit(
+        world[0],
+        n_items=60,
+        rng=np.random.default_rng(0),
+        progress=lambda done, total, note="": told.append((done, total, note)),
+    )
+    assert [done for done, *_ in told] == list(range(1, 7))
+    assert {total for _, total, _ in told} == {6}
+    assert all(note for *_, note in told)
+
+
+def test_negative_scores_are_no_shares(world):
+    parts = (Part(kind="factorization", settings={"factors": 3}),)
+    with pytest.raises(MomentaryError, match="softmax"):
+        fitted(world[0], parts=parts)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"parts": ()}, "candidates"),
+        ({"parts": (Part(kind="vstan", candidates=0),)}, "candidates"),
+        ({"blend": "vote"}, "vote"),
+        ({"holdout": 1.0}, "between 0 and 1"),
+        ({"window": 0}, "window is 0"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        HybridConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hidden": ()}, "hidden"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"dropout": 1.0}, "dropout is 1"),
+        ({"learning_rate": 0.0}, "learning_rate is 0"),
+    ],
+)
+def test_a_stack_that_cannot_learn_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Stack(**settings)
+
+
+def test_a_part_keeps_an_infinite_setting_as_text_for_json():
+    part = Part(kind="vstan", settings={"recency_days": float("inf")})
+    assert part.settings == {"recency_days": "inf"}
+    assert make(part.kind, part.settings).config.recency_days == float("inf")
+    with pytest.raises(ValueError, match="scale is"):
+        Part(kind="vstan", scale="log")
+    with pytest.raises(ValueError, match="candidates is -1"):
+        Part(kind="vstan", candidates=-1)
+
+
+@pytest.mark.parametrize("name", ["rsc15_64", "diginetica"])
+def test_the_examples_make_a_blend(name):
+    file = Path(__file__).parents[2] / "examples" / f"hybrid_{name}.toml"
+    model = make("hybrid", read_settings(file)["hybrid"])
+    assert len(model.config.parts) == 4
+    assert all(make(part.kind, part.settings).kind == part.kind for part in model.config.parts)
