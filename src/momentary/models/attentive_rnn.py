@@ -45,6 +45,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, normalize
 
 from momentary.errors import MomentaryError
+from momentary.learn.bounds import require_ranges
 from momentary.learn.candidates import Candidates, CandidateSampler
 from momentary.learn.counts import last_events
 from momentary.learn.covisits import (
@@ -112,11 +113,7 @@ class AttentiveRNNConfig:
     dropout_hidden: float = 0.2
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _RANGES.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)}; it must be from {low} to {high}."
-                )
+        require_ranges(self, _RANGES)
 
 
 _RANGES: dict[str, tuple[float, float]] = {

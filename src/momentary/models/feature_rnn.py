@@ -37,6 +37,7 @@ from torch import Tensor
 from momentary.data.batches import SessionParallel, Step
 from momentary.errors import DataError, MomentaryError
 from momentary.learn.adagrad import Adagrad
+from momentary.learn.bounds import require_choices, require_negatives, require_ranges
 from momentary.learn.fitted import require_fitted
 from momentary.learn.loss_kernels import bpr_max, cross_entropy
 from momentary.learn.order import first_appearance, inverse
@@ -94,27 +95,15 @@ class FeatureRNNConfig:
     dropout_hidden: float = 0.2
 
     def __post_init__(self) -> None:
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(allowed)}."
-                )
-        for name, (low, high) in _RANGES.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)}; it must be from {low} to {high}."
-                )
+        require_choices(self, _CHOICES)
+        require_ranges(self, _RANGES)
         if self.architecture == "shared" and self.output == "content":
             raise ValueError(
                 'architecture is "shared" and output is "content"; streams that share one output '
                 'matrix cannot score by their own content. Use output "items" or another '
                 "architecture."
             )
-        if self.batch_size + self.n_sample < 2:
-            raise ValueError(
-                "batch_size is 1 and n_sample is 0; there is no negative to learn from. "
-                "Raise either."
-            )
+        require_negatives(batch_size=self.batch_size, n_sample=self.n_sample)
 
 
 _CHOICES = {

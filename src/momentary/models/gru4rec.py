@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from momentary.data.batches import SessionParallel, Step
 from momentary.errors import MomentaryError, NotFittedError
 from momentary.learn.adagrad import Adagrad
+from momentary.learn.bounds import require_choices, require_negatives, require_ranges
 from momentary.learn.dropout import Dropout
 from momentary.learn.gru import Cell, CellPass, glorot
 from momentary.learn.loss_kernels import bpr_max, cross_entropy
@@ -90,21 +91,9 @@ class GRU4RecConfig:
     def __post_init__(self) -> None:
         if not self.units or min(self.units) < 1:
             raise ValueError(f"units is {self.units}; name at least one width, such as (100,).")
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(allowed)}."
-                )
-        for name, (low, high) in _RANGES.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)}; it must be from {low} to {high}."
-                )
-        if self.batch_size + self.n_sample < 2:
-            raise ValueError(
-                "batch_size is 1 and n_sample is 0; there is no negative to learn from. "
-                "Raise either."
-            )
+        require_choices(self, _CHOICES)
+        require_ranges(self, _RANGES)
+        require_negatives(batch_size=self.batch_size, n_sample=self.n_sample)
 
 
 _CHOICES = {"input": ("tied", "separate", "one_hot"), "loss": ("cross_entropy", "bpr_max")}
