@@ -38,9 +38,9 @@ _TRAIN_WEEKS = 13
 _MIN_ITEM_EVENTS = 10
 _TITLES: Mapping[Task, str] = {"completion": "Basket completion", "next_basket": "Next basket"}
 
-# Defaults, or chosen from a handful of trials on the two weeks before the test weeks, which no figure below
-# comes from; GRU4Rec's epochs by the time that a demo may take. A basket has no order, so what
-# fades with the distance from the last click is switched off.
+# Defaults, or chosen from a handful of trials on the two weeks before the test weeks, which no
+# figure below comes from; GRU4Rec's epochs by the time that a demo may take. A basket has no order,
+# so what fades with the distance from the last click is switched off.
 MODELS: Mapping[str, Mapping[str, Any]] = {
     "popularity": {},
     "personal_popularity": {},
@@ -168,7 +168,7 @@ def _verdict(boards: Mapping[Task, Leaderboard], split: Split) -> Panel:
         "Recall@20 is the share of the wanted items that stand among the first 20 of "
         f"{len(split.train.items):,}. The interval is where it would fall with other customers.",
         "No model is tuned to the end: some got a few trials on earlier weeks, others have their "
-        "defaults, and gru4rec gets only two passes over the baskets, so that the demo stays short.",
+        "defaults, and gru4rec makes only two passes over the baskets, to keep the demo short.",
     ]
     for task, board in boards.items():
         best = board.rows[0]
