@@ -126,7 +126,7 @@ def test_erasure_leaves_no_byte_behind(tmp_path, column):
             ]
             log.append(rows, exposures=[_exposure(f"r{start}", **{column: secret})])
 
-        receipt = log.erase(**{column: secret})
+        receipt = log.erase(**{f"{column}s": [secret]})
 
         assert (receipt.events, receipt.exposures) == (667, 20)
         assert log.count() == 1333

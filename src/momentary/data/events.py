@@ -169,6 +169,23 @@ class EventLog:
         for row in self._scan("exposures", _EXPOSURE_COLUMNS, start_us=start_us, end_us=end_us):
             yield _exposure(row)
 
+    def counts(
+        self, *, start_us: int, end_us: int, event_types: Sequence[str] = EVENT_TYPES
+    ) -> dict[str, int]:
+        """Events by item with `start_us` <= time < `end_us`; may be called from any thread."""
+        query = (
+            "SELECT item_id, count(*) FROM events WHERE timestamp_us >= ? AND timestamp_us < ? "
+            f"AND event_type IN ({', '.join('?' * len(event_types))}) GROUP BY item_id"
+        )
+        with contextlib.closing(sqlite3.connect(self._path)) as connection:
+            return dict(connection.execute(query, (start_us, end_us, *event_types)).fetchall())
+
+    def exposure(self, recommendation_id: str) -> Exposure | None:
+        """One answer, None if there is none of that name."""
+        query = f"SELECT {_EXPOSURE_COLUMNS} FROM exposures WHERE recommendation_id = ?"
+        row = self._connection.execute(query, (recommendation_id,)).fetchone()
+        return None if row is None else _exposure(row)
+
     def recent(self, limit: int) -> list[Event]:
         """The last `limit` events in order of arrival, oldest first."""
         query = f"SELECT {_EVENT_COLUMNS} FROM events ORDER BY seq DESC LIMIT ?"
@@ -206,9 +223,9 @@ class EventLog:
     def erase(
         self,
         *,
-        user_id: str | None = None,
-        anonymous_id: str | None = None,
-        session_id: str | None = None,
+        user_ids: Sequence[str] = (),
+        anonymous_ids: Sequence[str] = (),
+        session_ids: Sequence[str] = (),
     ) -> Erased:
         """Delete the events and exposures that carry any of these ids, down to the last byte.
 
@@ -218,12 +235,12 @@ class EventLog:
         Raises:
             ValueError: No id is given.
         """
-        given = {"user_id": user_id, "anonymous_id": anonymous_id, "session_id": session_id}
-        ids = [(column, value) for column, value in given.items() if value is not None]
+        given = {"user_id": user_ids, "anonymous_id": anonymous_ids, "session_id": session_ids}
+        ids = [(column, values) for column, values in given.items() if values]
         if not ids:
-            raise ValueError("erase was given no id; give user_id, anonymous_id or session_id.")
-        where = " OR ".join(f"{column} = ?" for column, _ in ids)
-        values = [value for _, value in ids]
+            raise ValueError("erase was given no id; give user_ids, anonymous_ids or session_ids.")
+        where = " OR ".join(f"{column} IN (SELECT value FROM json_each(?))" for column, _ in ids)
+        values = [msgspec.json.encode(list(each)).decode() for _, each in ids]
         with self._transaction() as execute:
             events = execute(f"DELETE FROM events WHERE {where}", values).rowcount
             exposures = execute(f"DELETE FROM exposures WHERE {where}", values).rowcount
