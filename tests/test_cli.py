@@ -1,12 +1,14 @@
 """The command line as a person uses it, in one process for speed."""
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
 from momentary import cli
+from momentary.settings import api_key_digest
 
 COMMANDS = (
     "demo",
@@ -18,6 +20,8 @@ COMMANDS = (
     "recommend",
     "similar",
     "serve",
+    "key",
+    "erase",
 )
 
 
@@ -205,3 +209,22 @@ def test_the_unexpected_is_named_without_a_traceback(run, monkeypatch):
     assert code == 1
     assert "ZeroDivisionError: by zero" in err
     assert "--debug" in err
+
+
+def test_a_key_is_printed_with_what_the_settings_keep(run):
+    code, shown, _ = run("key", "write")
+    made = re.search(r"mk_[\w-]{43}", shown)
+    assert code == 0
+    assert made is not None
+    assert f'api_keys = ["write:{api_key_digest(made[0])}"]' in shown.replace("\n", " ")
+    assert run("key", "root")[0] == 2
+
+
+def test_a_user_is_erased_from_the_command_line(run, tmp_path):
+    file, home = tmp_path / "clicks.csv", tmp_path / "home"
+    rows = [f"{user},tea,view_item,17000000{n:02}" for n in range(20) for user in ("zoe", "max")]
+    file.write_text("user_id,item_id,event_type,timestamp\n" + "\n".join(rows) + "\n")
+    run("import", file, "--home", home)
+    _, receipt, _ = run("erase", "zoe", "--home", home, "--json")
+    assert json.loads(receipt)["events"] == 20
+    assert "20 events" in run("erase", "max", "--home", home)[1]

@@ -30,18 +30,18 @@ def test_a_variable_wins_over_the_file_and_the_file_over_the_default(tmp_path):
 
 
 def test_variables_name_folders_and_lists(tmp_path):
-    keys = f"{api_key_digest('one')}, {api_key_digest('two')}"
+    one, two = f"read:{api_key_digest('one')}", f"admin:{api_key_digest('two')}"
     environ = {
         "MOMENTARY_HOME": str(tmp_path),
         "MOMENTARY_DATA": "/srv/data",
-        "MOMENTARY_SERVE_API_KEYS": keys,
+        "MOMENTARY_SERVE_API_KEYS": f"{one}, {two}",
         "MOMENTARY_SERVE_HOST": "0.0.0.0",
     }
 
     settings = load_settings(environ=environ)
 
     assert (settings.home, settings.data) == (tmp_path, Path("/srv/data"))
-    assert settings.serve.api_keys == (api_key_digest("one"), api_key_digest("two"))
+    assert settings.serve.api_keys == (one, two)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,11 @@ def test_an_unknown_variable_is_named_with_its_nearest():
         ("[serve]\nport = true", r"serve\.port is True"),
         ("[serve]\nidle_s = -1", r"serve\.idle_s is -1"),
         ("[serve]\nmax_seen = 10", r"serve\.max_seen is 10"),
-        ("[serve]\napi_keys = ['plain']", r"serve\.api_keys .* sha256sum"),
+        ("[serve]\napi_keys = ['plain']", r"serve\.api_keys .*momentary key"),
+        (f"[serve]\napi_keys = ['{api_key_digest('k')}']", r"serve\.api_keys .* SCOPE:SHA256"),
+        (f"[serve]\napi_keys = ['root:{api_key_digest('k')}']", r"serve\.api_keys .* scopes are"),
+        ("[serve]\ncors_origins = ['*']", r"serve\.cors_origins holds '\*'"),
+        ("[serve]\nrate_limit = -1", r"serve\.rate_limit is -1"),
         ("[serve]\nhost = '0.0.0.0'", r"serve\.host is '0.0.0.0'"),
         ("[serve]\nhost = 'shop.example'", r"serve\.host is 'shop.example'"),
         ("serve = 3", r"serve is 3"),
@@ -95,4 +99,4 @@ def test_a_missing_file_is_refused(tmp_path):
 
 
 def test_a_key_lets_the_server_listen_everywhere():
-    assert ServeSettings(host="::", api_keys=(api_key_digest("k"),)).host == "::"
+    assert ServeSettings(host="::", api_keys=(f"read:{api_key_digest('k')}",)).host == "::"

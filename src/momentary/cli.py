@@ -425,6 +425,69 @@ def serve(
     _serve(home, host=host, port=port, config=config)
 
 
+@app.command()
+def key(
+    scopes: Annotated[
+        str, typer.Argument(help="write (browser), read, read+write or admin.")
+    ] = "read+write",
+) -> None:
+    """Make an API key: the key for the caller, and what the settings keep of it.
+
+    Example: momentary key write
+    """
+    from momentary.settings import new_api_key
+
+    made, entry = new_api_key(scopes)
+    _out.print("Give this to the caller; it is shown this once:")
+    _out.print(f"  {made}", soft_wrap=True, highlight=False)
+    _out.print("Keep this in the settings, under \\[serve]:")
+    _out.print(f'  api_keys = \\["{entry}"]', soft_wrap=True, highlight=False)
+
+
+@app.command()
+def erase(
+    user: Annotated[str, typer.Argument(help="The user's id.")],
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Erase everything that a user did, imported and live; stop the service first.
+
+    A running service does it itself: DELETE /v1/users/ID.
+
+    Example: momentary erase customer-17
+    """
+    import time
+    from datetime import UTC, datetime
+
+    import msgspec
+
+    from momentary.data.erasure import erase as erase_person
+    from momentary.data.erasure import person_of
+    from momentary.models.artifact import ModelStore
+
+    with _workspace(home) as workspace:
+        receipt = erase_person(
+            workspace,
+            person_of(workspace, user),
+            now_us=time.time_ns() // 1000,
+            models=ModelStore(workspace.models).versions(),
+        )
+    if json:
+        _print_json(msgspec.to_builtins(receipt))
+        return
+    _out.print(
+        f"[bold]{receipt.events:,} events[/] and {receipt.exposures:,} answers are gone; "
+        f"receipt {receipt.receipt_id}."
+    )
+    if receipt.models:
+        until = datetime.fromtimestamp(receipt.retrain_by_us / 1e6, tz=UTC)
+        _out.print(
+            f"{len(receipt.models)} models learned before: train anew and delete them by "
+            f"{until:%d %B %Y}."
+        )
+    _out.print("The files that you imported are not touched: delete the user there, too.")
+
+
 def _serve(
     home: Path | None,
     *,

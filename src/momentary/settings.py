@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import ipaddress
 import re
+import secrets
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -17,7 +18,11 @@ import msgspec
 from momentary.errors import SettingsError
 
 PREFIX = "MOMENTARY_"
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+KEY_SCOPES = frozenset({"write", "read", "admin"})
+"""What a key may be for: recording events; recommendations and reading; everything."""
+
+_KEY = re.compile(r"(?P<scopes>[a-z+]+):(?P<digest>[0-9a-f]{64})")
+_ORIGIN = re.compile(r"https?://[^/\s]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,40 +31,57 @@ class ServeSettings:
 
     Attributes:
         host: Address to listen on; an address that others can reach needs `api_keys`.
-        api_keys: SHA-256 of every key that may call `/v1`, as 64 hex digits: see
-            `api_key_digest`. Empty: no key is asked for.
+        api_keys: What a key may do and its SHA-256, such as "write:2bb8...": see `KEY_SCOPES`,
+            `new_api_key` and `api_key_digest`. Empty: no key is asked for.
+        cors_origins: Sites whose pages may ask from a browser, such as "https://shop.example".
+        rate_limit: Most requests a second of one key, with a burst of twice that; 0 for no limit.
+        max_waiting: Requests that may wait for an answer at once; more are asked to come again.
         idle_s: Silence, in seconds between two events, that ends a visit without a `session_id`.
         max_sessions: Visits in memory; one that falls out is read again from the log.
         max_history: Clicks of a visit that a model reads which reads visits whole.
         max_seen: Clicks of a visit that are remembered, to leave out what was seen.
         max_body_bytes: Largest request.
         max_events: Most events in one request.
+        retrain_days: Days after an erasure within which models must be trained anew.
         shutdown_s: Time that open requests are given to end when the server stops.
     """
 
     host: str = "127.0.0.1"
     port: int = 8080
     api_keys: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    rate_limit: float = 0
+    max_waiting: int = 2_048
     idle_s: int = 1800
     max_sessions: int = 100_000
     max_history: int = 50
     max_seen: int = 500
     max_body_bytes: int = 1_000_000
     max_events: int = 10_000
+    retrain_days: int = 30
     shutdown_s: int = 10
 
     def __post_init__(self) -> None:
         _check_range("serve.port", self.port, 1, 65_535)
-        for name in ("idle_s", "max_sessions", "max_history", "max_events", "shutdown_s"):
+        for name in (
+            *("idle_s", "max_sessions", "max_history"),
+            *("max_events", "max_waiting", "retrain_days", "shutdown_s"),
+        ):
             _check_range(f"serve.{name}", getattr(self, name), 1, 10**9)
         _check_range("serve.max_seen", self.max_seen, self.max_history, 10**6)
         _check_range("serve.max_body_bytes", self.max_body_bytes, 1_000, 10**9)
         for key in self.api_keys:
-            if not _DIGEST.fullmatch(key):
+            read_key(key)
+        for origin in self.cors_origins:
+            if not _ORIGIN.fullmatch(origin):
                 raise SettingsError(
-                    "serve.api_keys holds something that is not 64 lower-case hex digits; "
-                    "store each key's SHA-256, as `printf %s KEY | sha256sum` prints it."
+                    f"serve.cors_origins holds {origin!r}; write a site as a browser names it, "
+                    "such as 'https://shop.example', without a path."
                 )
+        if not 0 <= self.rate_limit <= 1e9:
+            raise SettingsError(
+                f"serve.rate_limit is {self.rate_limit}; it must be 0 (no limit) or above."
+            )
         if not self.api_keys and not is_loopback(self.host):
             raise SettingsError(
                 f"serve.host is {self.host!r}, which other machines can reach, and there is no "
@@ -106,6 +128,40 @@ def load_settings(file: Path | None = None, *, environ: Mapping[str, str]) -> Se
         else:
             top[key] = _typed(Settings, key, text, is_text=True)
     return Settings(**top, serve=ServeSettings(**sections))
+
+
+def read_key(entry: str) -> tuple[frozenset[str], str]:
+    """The scopes and the digest of one entry of `serve.api_keys`; "admin" holds every scope.
+
+    Raises:
+        SettingsError: If it is not of the form SCOPE:SHA256 or SCOPE+SCOPE:SHA256.
+
+    >>> sorted(read_key("read+write:" + api_key_digest("secret"))[0])
+    ['read', 'write']
+    """
+    match = _KEY.fullmatch(entry)
+    scopes = frozenset(match["scopes"].split("+")) if match else frozenset()
+    if match is None or not scopes <= KEY_SCOPES:
+        raise SettingsError(
+            "serve.api_keys holds something that is not SCOPE:SHA256, such as read:2bb8...; the "
+            "scopes are write, read, read+write and admin, and `momentary key` makes both parts."
+        )
+    return (KEY_SCOPES if "admin" in scopes else scopes), match["digest"]
+
+
+def new_api_key(scopes: str) -> tuple[str, str]:
+    """A new key, and what `serve.api_keys` stores of it.
+
+    Args:
+        scopes: Such as "read+write".
+
+    Raises:
+        SettingsError: If there is no such scope.
+    """
+    key = f"mk_{secrets.token_urlsafe(32)}"
+    entry = f"{scopes}:{api_key_digest(key)}"
+    read_key(entry)
+    return key, entry
 
 
 def api_key_digest(key: str) -> str:

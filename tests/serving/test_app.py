@@ -232,7 +232,7 @@ def test_only_json_is_taken_so_that_no_other_site_can_post_through_a_browser(tmp
 
 
 def test_keys_are_asked_for_where_there_are_some(tmp_path):
-    keys = (api_key_digest("first"), api_key_digest("sécond"))
+    keys = (f"read+write:{api_key_digest('first')}", f"admin:{api_key_digest('sécond')}")
     with opened(tmp_path, api_keys=keys) as app:
         for headers in ({}, {"x-api-key": "third"}, {"x-api-key": ""}):
             answer = ask(app, "POST", "/v1/events", json=event("s", "x"), headers=headers)
@@ -327,7 +327,7 @@ def test_health(tmp_path):
 
 
 def test_a_fault_of_the_server_tells_nothing(tmp_path, caplog, monkeypatch):
-    async def fail(_body):
+    async def fail(_body, _caller):
         raise RuntimeError("secret")
 
     with opened(tmp_path) as app:

@@ -26,7 +26,7 @@ from momentary.serving.server import listen
 from momentary.settings import ServeSettings, api_key_digest, load_settings
 from momentary.types import Sessions
 
-KEY = api_key_digest("secret")
+KEY = f"admin:{api_key_digest('secret')}"
 
 
 def _free_port():

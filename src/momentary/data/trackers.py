@@ -93,6 +93,29 @@ def _ga4(source: Record) -> list[Record]:
     ]
 
 
+def measured(body: Record) -> list[Record]:
+    """The records in a body of GA4's Measurement Protocol, in the shape of its export."""
+    records = []
+    for event in body.get("events", ()):
+        if not isinstance(event, dict):
+            continue
+        given = event.get("params")
+        parameters = given if isinstance(given, dict) else {}
+        when = event.get("timestamp_micros", body.get("timestamp_micros"))
+        records.append(
+            {
+                "event_name": event.get("name"),
+                "event_timestamp": when,
+                "user_id": body.get("user_id"),
+                "user_pseudo_id": body.get("client_id"),
+                "ga_session_id": parameters.get("session_id"),
+                "event_params": parameters,
+                "items": parameters.get("items"),
+            }
+        )
+    return records
+
+
 def _id(value: object) -> object:
     """BigQuery's JSON may write a whole number as a float."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -2,52 +2,44 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from pathlib import Path
-from typing import Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from momentary.data.events import EventLog
+from momentary.data.workspace import Workspace
 from momentary.recommend.pipeline import Recommender
+from momentary.serving.access import ANYONE, Access, Caller
 from momentary.serving.engine import Engine
 from momentary.serving.http import (
     SECURITY_HEADERS,
     encoded_path,
     header,
     read_body,
+    send_empty,
     send_json,
     send_problem,
+    with_headers,
 )
 from momentary.serving.problems import Problem
-from momentary.serving.routes import Catalog, Routes
+from momentary.serving.routes import Routes
 from momentary.settings import ServeSettings
 
 _LOGGER = logging.getLogger(__name__)
 _WRITES = ("POST", "PUT", "PATCH")
-
-
-class Home(Protocol):
-    """The folder that a server works on, such as `data.workspace.Workspace`."""
-
-    @property
-    def catalog(self) -> Catalog:
-        """Where the items are kept."""
-        ...
-
-    @property
-    def log_path(self) -> Path:
-        """The file of the event log."""
-        ...
+_PLAIN = ("/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs", "/tracker.js", "/")
+_NAMED = frozenset(
+    {"events", "feedback", "items", "models", "popular", "recommend", "search", "sessions"}
+    | {"trending", "users"}
+)
+_NAMED_ENDS = frozenset({"similar", "together", "recommend", "ga4", "segment"})
 
 
 def clock_us() -> int:
@@ -56,7 +48,7 @@ def clock_us() -> int:
 
 
 def create_app(
-    home: Home,
+    workspace: Workspace,
     recommender: Recommender,
     *,
     model_version: str,
@@ -64,10 +56,10 @@ def create_app(
     fallback: Recommender | None = None,
     clock_us: Callable[[], int] = clock_us,
 ) -> Application:
-    """Make a server's application; it opens the event log of `home`.
+    """Make a server's application; it opens the event log of the workspace.
 
     Args:
-        home: Where the catalogue and the event log are.
+        workspace: Where the catalogue, the events and the models are.
         recommender: The model that answers.
         model_version: Names the model in answers and exposures.
         settings: Limits and keys.
@@ -79,7 +71,7 @@ def create_app(
         SettingsError: The fallback's items are not the model's.
     """
     limits = ServeSettings() if settings is None else settings
-    log = EventLog(home.log_path)
+    log = EventLog(workspace.log_path)
     engine = Engine(
         recommender,
         log,
@@ -88,7 +80,8 @@ def create_app(
         settings=limits,
         clock_us=clock_us,
     )
-    return Application(engine, Routes(engine, home.catalog, settings=limits), settings=limits)
+    routes = Routes(engine, workspace, settings=limits)
+    return Application(engine, routes, settings=limits)
 
 
 class Application:
@@ -100,7 +93,9 @@ class Application:
 
     def __init__(self, engine: Engine, routes: Routes, *, settings: ServeSettings) -> None:
         self.engine = engine
+        self._routes = routes
         self._settings = settings
+        self._access = Access(settings)
         self._hot = routes.hot()
         self._cold = Starlette(
             routes=routes.cold(),
@@ -111,7 +106,7 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, or the start and the end of the server."""
         if scope["type"] == "http":
-            await self._serve(scope, receive, send)
+            await self._measured(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         else:
@@ -121,46 +116,64 @@ class Application:
     def close(self) -> None:
         """Settle what waits and close the event log."""
         self.engine.close()
+        self._routes.close()
+
+    async def _measured(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve, and count the answer under the name of its route: paths are without number."""
+        status = 500
+
+        async def sends(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        start_s = time.perf_counter()
+        try:
+            await self._serve(scope, receive, sends)
+        finally:
+            route = _route_name(encoded_path(scope))
+            self.engine.measures.requests.labels(route, str(status)).inc()
+            self.engine.measures.latency.labels(route).observe(time.perf_counter() - start_s)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = encoded_path(scope)
+        cors = self._access.cors(scope)
         try:
-            self._guard(scope, path)
+            allowed = self._access.preflight(scope)
+            if allowed is not None:
+                await send_empty(send, headers=allowed)
+                return
+            caller = self._admitted(scope, path)
             hot = self._hot.get(path)
             if hot is not None:
                 if scope["method"] != "POST":
                     raise _not_allowed("POST")
                 limit_bytes = self._settings.max_body_bytes
                 body = await read_body(scope, receive, limit_bytes=limit_bytes)
-                await send_json(send, await hot(body))
+                await send_json(send, await hot(body, caller), headers=cors)
                 return
         except Problem as problem:
-            await send_problem(send, problem)
+            await send_problem(send, problem, headers=cors)
             return
         except Exception:
             _LOGGER.exception("%s failed", path)
-            await send_problem(send, _failed())
+            await send_problem(send, _failed(), headers=cors)
             return
-        await self._cold({**scope, "path": path, "root_path": ""}, receive, send)
+        inner = {**scope, "path": path, "root_path": "", "caller": caller}
+        await self._cold(inner, receive, with_headers(send, cors) if cors else send)
 
-    def _guard(self, scope: Scope, path: str) -> None:
-        if not path.startswith("/v1/"):
-            return
-        if self._settings.api_keys:
-            self._check_key(header(scope, b"x-api-key"))
+    def _admitted(self, scope: Scope, path: str) -> Caller:
+        """Who asks, if they may: keys guard everything that holds or tells data."""
+        if not path.startswith("/v1/") and path != "/metrics":
+            return ANYONE
+        caller = self._access.caller(scope)
         if scope["method"] in _WRITES:
             # Browsers send other types across sites without asking; JSON they ask about first.
             kind = header(scope, b"content-type") or b""
             if kind.partition(b";")[0].strip().lower() != b"application/json":
                 raise Problem(415, "Send the header Content-Type: application/json.")
-
-    def _check_key(self, key: bytes | None) -> None:
-        digest = hashlib.sha256(key or b"").hexdigest()
-        # Every key is compared, so that the time taken tells nothing.
-        matches = [hmac.compare_digest(digest, known) for known in self._settings.api_keys]
-        if key is None or not any(matches):
-            detail = "The header X-API-Key is missing or holds no key of this server."
-            raise Problem(401, detail, headers=((b"www-authenticate", b"ApiKey"),))
+        return caller
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
@@ -195,6 +208,15 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 async def _on_error(_request: Request, _error: Exception) -> Response:
     return _problem_response(_failed())
+
+
+def _route_name(path: str) -> str:
+    """One of a few names, whatever stands in the path."""
+    first, _, rest = path.removeprefix("/v1/").partition("/")
+    if path.startswith("/v1/") and first in _NAMED:
+        last = rest.rpartition("/")[2]
+        return f"{first}/{last}" if last in _NAMED_ENDS else first
+    return path if path in _PLAIN else "other"
 
 
 def _failed() -> Problem:

@@ -8,14 +8,15 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from momentary.data.events import EventLog, Exposure, new_id
+from momentary.data.events import Erased, EventLog, Exposure, new_id
 from momentary.recommend.pipeline import Recommender
+from momentary.serving.measures import Measures
 from momentary.serving.problems import Problem
 from momentary.serving.ranking import Ranked, Ranking, Wish
 from momentary.serving.schemas import Answer, EventsOut, ItemOut
 from momentary.serving.state import ID_COLUMNS, Key, LiveSessions, Visit, clicked
 from momentary.settings import ServeSettings
-from momentary.types import INTEREST_TYPES, Event, ItemTable, Recommendation
+from momentary.types import INTEREST_TYPES, Event, FloatArray, ItemTable, Recommendation
 
 _LOGGER = logging.getLogger(__name__)
 _MOST_AT_ONCE = 64
@@ -56,7 +57,7 @@ class Engine:
 
     Within a tick all events count before any question is answered. The events and the exposures
     of a tick are committed together, and nothing is answered before that. If the commit fails,
-    no event has happened.
+    no event has happened. `measures` counts the engine's work.
 
     Args:
         recommender: The model at work.
@@ -78,6 +79,8 @@ class Engine:
         clock_us: Callable[[], int],
     ) -> None:
         self._log = log
+        self.measures = Measures()
+        self._covered: set[str] = set()
         self._clock_us = clock_us
         self._settings = settings
         self._jobs: list[_Job] = []
@@ -90,6 +93,7 @@ class Engine:
             max_sessions=settings.max_sessions,
             max_seen=settings.max_seen,
         )
+        self.measures.model.labels(model_version).set(1)
 
     @property
     def recommender(self) -> Recommender:
@@ -116,6 +120,8 @@ class Engine:
         """Put another model to work from the next tick on; no answer mixes the two."""
         self._ranking = self._ranked_by(recommender, fallback, model_version=model_version)
         self._visits.clear(recommender.items)
+        self.measures.model.clear()
+        self.measures.model.labels(model_version).set(1)
 
     def refresh(self, row: ItemTable) -> None:
         """Let the next tick know one item as the catalogue does now: its price, stock, brand.
@@ -158,16 +164,52 @@ class Engine:
     def named(self, recommendations: Iterable[Recommendation]) -> list[ItemOut]:
         """Items as an answer holds them, with the names that the catalogue knows."""
         items, names = self.recommender.items, self.recommender.table.names
-        return [
-            ItemOut(
-                item_id=each.item_id,
-                score=each.score,
-                rank=each.rank,
-                reasons=each.reasons,
-                name=names[items.index(each.item_id)],
+        found = []
+        for each in recommendations:
+            index = items.index(each.item_id)
+            found.append(
+                ItemOut(
+                    item_id=each.item_id,
+                    score=each.score,
+                    rank=each.rank,
+                    reasons=each.reasons,
+                    name=names[index] if index >= 0 else None,
+                )
             )
-            for each in recommendations
-        ]
+        return found
+
+    async def forget(self, erase: Callable[[EventLog], Erased]) -> Erased:
+        """Delete a person from the log, and let go of every visit: any may be the person's.
+
+        Args:
+            erase: Given the open log.
+        """
+        self._flush()
+        try:
+            return erase(self._log)
+        finally:
+            self._visits.clear(self.recommender.items)
+
+    def counts(self, start_us: int, end_us: int) -> dict[str, int]:
+        """Events of interest by item with `start_us` <= time < `end_us`; from any thread."""
+        return self._log.counts(start_us=start_us, end_us=end_us, event_types=INTEREST_TYPES)
+
+    def exposure(self, recommendation_id: str) -> Exposure | None:
+        """One answer that was given, None if there is none of that name."""
+        return self._log.exposure(recommendation_id)
+
+    @property
+    def popularity(self) -> FloatArray:
+        """What a newcomer is shown where nothing has happened yet. Shape (items,)."""
+        return self._ranking.popularity()
+
+    def measure(self) -> bytes:
+        """The counters in Prometheus' text format."""
+        measures = self.measures
+        measures.waiting.set(len(self._jobs))
+        measures.visits.set(len(self._visits))
+        measures.covered.set(len(self._covered) / max(1, len(self.recommender.items)))
+        return measures.text()
 
     def close(self) -> None:
         """Settle what waits and close the log."""
@@ -192,6 +234,9 @@ class Engine:
         self, events: Sequence[Event], question: Question | None
     ) -> tuple[EventsOut, Answer | None]:
         loop = asyncio.get_running_loop()
+        if len(self._jobs) >= self._settings.max_waiting:
+            detail = f"{len(self._jobs)} requests wait already; come again in a second."
+            raise Problem(429, detail, headers=((b"retry-after", b"1"),))
         if not self._jobs:
             # Runs after the requests that this tick has read.
             loop.call_soon(self._flush_when_all_came, loop, 1)
@@ -209,6 +254,8 @@ class Engine:
 
     def _flush(self) -> None:
         jobs, self._jobs = self._jobs, []
+        if jobs:
+            self.measures.batch.observe(len(jobs))
         try:
             self._settle(jobs)
         except sqlite3.Error:
@@ -224,12 +271,16 @@ class Engine:
     def _settle(self, jobs: Sequence[_Job]) -> None:
         if not jobs:
             return
+        stage = self.measures.stage
         keys = (job.question.key for job in jobs if job.question is not None)
-        self._visits.load({key: None for key in keys if key is not None})
-        before = self._visits.record(self._fresh(jobs))
+        with stage.labels("recall").time():
+            self._visits.load({key: None for key in keys if key is not None})
+            before = self._visits.record(self._fresh(jobs))
         try:
-            kept = self._rank(jobs)
-            added = [] if len(kept) < len(jobs) else self._commit(kept)
+            with stage.labels("rank").time():
+                kept = self._rank(jobs)
+            with stage.labels("commit").time():
+                added = [] if len(kept) < len(jobs) else self._commit(kept)
         except BaseException:
             self._visits.restore(before)
             raise
@@ -302,6 +353,7 @@ class Engine:
 
     def _resolve(self, jobs: Sequence[_Job], added: list[bool]) -> None:
         start = 0
+        self._count(jobs, accepted=sum(added), events=len(added))
         for job in jobs:
             end = start + len(job.events)
             accepted = sum(added[start:end])
@@ -310,6 +362,15 @@ class Engine:
             # A request whose client has gone may have been cancelled; its events count.
             if not job.done.done():
                 job.done.set_result((outcome, self._answer(job)))
+
+    def _count(self, jobs: Sequence[_Job], *, accepted: int, events: int) -> None:
+        self.measures.events.labels("accepted").inc(accepted)
+        self.measures.events.labels("duplicate").inc(events - accepted)
+        for job in jobs:
+            if job.ranked is not None:
+                self.measures.answers.labels(job.ranked.variant).inc()
+                self.measures.shown.inc(len(job.ranked.items))
+                self._covered.update(each.item_id for each in job.ranked.items)
 
     def _answer(self, job: _Job) -> Answer | None:
         if job.ranked is None:

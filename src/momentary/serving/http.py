@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from urllib.parse import unquote_to_bytes
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from momentary.serving.problems import Problem
 
-SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
+Headers = tuple[tuple[bytes, bytes], ...]
+
+SECURITY_HEADERS: Headers = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
 )
@@ -31,23 +33,41 @@ async def read_body(scope: Scope, receive: Receive, *, limit_bytes: int) -> byte
     return body
 
 
-async def send_json(send: Send, body: bytes, *, status: int = 200) -> None:
+async def send_json(send: Send, body: bytes, *, headers: Headers = ()) -> None:
     """Answer with JSON that is encoded already."""
-    headers = [*_JSON_HEADERS, (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    sent = [*_JSON_HEADERS, (b"content-length", str(len(body)).encode()), *headers]
+    await send({"type": "http.response.start", "status": 200, "headers": sent})
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_problem(send: Send, problem: Problem) -> None:
+async def send_empty(send: Send, *, headers: Headers) -> None:
+    """Answer that there is nothing to say."""
+    await send({"type": "http.response.start", "status": 204, "headers": list(headers)})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def with_headers(send: Send, headers: Headers) -> Send:
+    """Send what is sent with more headers."""
+
+    async def sends(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *headers]}
+        await send(message)
+
+    return sends
+
+
+async def send_problem(send: Send, problem: Problem, *, headers: Headers = ()) -> None:
     """Answer with a refusal."""
     body = problem.body()
-    headers = [
+    sent = [
         (b"content-type", b"application/problem+json"),
         (b"content-length", str(len(body)).encode()),
         *SECURITY_HEADERS,
         *problem.headers,
+        *headers,
     ]
-    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.start", "status": problem.status, "headers": sent})
     await send({"type": "http.response.body", "body": body})
 
 

@@ -8,17 +8,20 @@ from typing import Any
 import msgspec
 
 import momentary
+from momentary.data.erasure import Receipt
+from momentary.serving.models import AliasIn, ModelsOut
 from momentary.serving.problems import ProblemDetails
 from momentary.serving.schemas import (
     Answer,
     EventIn,
     EventsIn,
     EventsOut,
+    FeedbackIn,
     ItemIn,
+    ListOut,
     Live,
     Ready,
     RecommendIn,
-    SimilarOut,
 )
 from momentary.types import Item
 
@@ -57,13 +60,18 @@ class Operation:
 _REFUSALS = {
     400: "The body or the path cannot be read.",
     401: "X-API-Key is missing or unknown.",
+    403: "The key lacks a scope, or the site may not ask.",
     404: "There is no such thing.",
+    409: "The model cannot be loaded; the one at work goes on.",
     413: "The body is too large.",
     415: "The body is not said to be JSON.",
     422: "A field is not what it should be; `field` names it.",
+    429: "Too much at once; Retry-After says when to come again.",
     503: "Cannot be answered now; nothing was recorded.",
 }
-_BODY = (400, 401, 413, 415, 422)
+_ASKED = (400, 401, 403, 422, 429)
+_BODY = (*_ASKED, 413, 415)
+_LIST = (401, 403, 422, 429)
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -75,6 +83,46 @@ OPERATIONS: tuple[Operation, ...] = (
         example=_EXAMPLE_EVENT,
         gives={200: EventsOut},
         refuses=(*_BODY, 503),
+    ),
+    Operation(
+        method="post",
+        path="/v1/events/ga4",
+        name="recordGa4Events",
+        summary="Record events as GA4 exports or measures them; without items there is none",
+        takes=dict[str, Any] | list[dict[str, Any]],
+        example={
+            "client_id": "b-1",
+            "events": [{"name": "view_item", "params": {"items": [{"item_id": "tea/green"}]}}],
+        },
+        gives={200: EventsOut},
+        refuses=(*_BODY, 503),
+    ),
+    Operation(
+        method="post",
+        path="/v1/events/segment",
+        name="recordSegmentEvents",
+        summary="Record Segment's track calls, one, an array or a batch",
+        takes=dict[str, Any] | list[dict[str, Any]],
+        example={
+            "type": "track",
+            "messageId": "m-1",
+            "anonymousId": "b-1",
+            "event": "Product Viewed",
+            "timestamp": "2026-01-31T12:00:00Z",
+            "properties": {"product_id": "tea/green"},
+        },
+        gives={200: EventsOut},
+        refuses=(*_BODY, 503),
+    ),
+    Operation(
+        method="post",
+        path="/v1/feedback",
+        name="recordFeedback",
+        summary="Record what came of one item of an answer",
+        takes=FeedbackIn,
+        example={"recommendation_id": "r-1", "item_id": "tea/green", "event_type": "select_item"},
+        gives={200: EventsOut},
+        refuses=(*_BODY, 404, 503),
     ),
     Operation(
         method="post",
@@ -93,7 +141,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Say what comes next in a session",
         query=("k", "explain"),
         gives={200: Answer},
-        refuses=(400, 401, 422, 503),
+        refuses=(*_ASKED, 503),
     ),
     Operation(
         method="get",
@@ -101,8 +149,70 @@ OPERATIONS: tuple[Operation, ...] = (
         name="similarItems",
         summary="List the items most like one item",
         query=("k", "explain"),
-        gives={200: SimilarOut},
-        refuses=(400, 401, 404, 422),
+        gives={200: ListOut},
+        refuses=(*_ASKED, 404),
+    ),
+    Operation(
+        method="get",
+        path="/v1/items/{item_id}/together",
+        name="boughtTogether",
+        summary="List what is bought with one item",
+        query=("k", "explain"),
+        gives={200: ListOut},
+        refuses=_ASKED,
+    ),
+    Operation(
+        method="get",
+        path="/v1/popular",
+        name="popular",
+        summary="List what most visitors wanted in the last week",
+        query=("k", "explain"),
+        gives={200: ListOut},
+        refuses=_LIST,
+    ),
+    Operation(
+        method="get",
+        path="/v1/trending",
+        name="trending",
+        summary="List what is wanted more today than the week before would lead to expect",
+        query=("k", "explain"),
+        gives={200: ListOut},
+        refuses=_LIST,
+    ),
+    Operation(
+        method="get",
+        path="/v1/search",
+        name="search",
+        summary="Find items by their words; the last one may be unfinished",
+        query=("q", "k", "explain"),
+        gives={200: ListOut},
+        refuses=_LIST,
+    ),
+    Operation(
+        method="delete",
+        path="/v1/users/{user_id}",
+        name="eraseUser",
+        summary="Erase everything that a user did, and give the receipt",
+        gives={200: Receipt},
+        refuses=(*_ASKED, 503),
+    ),
+    Operation(
+        method="get",
+        path="/v1/models",
+        name="listModels",
+        summary="List the saved models",
+        gives={200: ModelsOut},
+        refuses=(401, 403, 429),
+    ),
+    Operation(
+        method="put",
+        path="/v1/models/{alias}",
+        name="assignModel",
+        summary="Let prod or candidate mean a version; prod answers from the next tick on",
+        takes=AliasIn,
+        example={"version": "previous"},
+        gives={200: ModelsOut},
+        refuses=(*_BODY, 404, 409),
     ),
     Operation(
         method="get",
@@ -110,7 +220,7 @@ OPERATIONS: tuple[Operation, ...] = (
         name="getItem",
         summary="Show an item of the catalogue",
         gives={200: Item},
-        refuses=(400, 401, 404, 422),
+        refuses=(*_ASKED, 404),
     ),
     Operation(
         method="put",
@@ -128,7 +238,7 @@ OPERATIONS: tuple[Operation, ...] = (
         name="deleteItem",
         summary="Remove an item from the catalogue and from every list",
         gives={204: None},
-        refuses=(400, 401, 404, 422, 503),
+        refuses=(*_ASKED, 404, 503),
     ),
     Operation(
         method="get",
@@ -157,6 +267,19 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "description": "Percent-encode what is not a letter or digit: a slash is %2F.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 512},
     },
+    "user_id": {
+        "description": "Percent-encode what is not a letter or digit: a slash is %2F.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 512},
+    },
+    "alias": {
+        "description": "prod answers; candidate waits.",
+        "schema": {"type": "string", "enum": ["prod", "candidate"]},
+    },
+    "q": {
+        "description": "Words that somebody typed.",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+    },
     "k": {
         "description": "Length of the list.",
         "schema": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
@@ -166,6 +289,9 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "boolean", "default": False},
     },
 }
+
+
+_IN_PATH = ("session_id", "item_id", "user_id", "alias")
 
 
 def document() -> dict[str, Any]:
@@ -233,7 +359,7 @@ def _responses(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
-    in_path = [name for name in ("session_id", "item_id") if f"{{{name}}}" in operation.path]
+    in_path = [name for name in _IN_PATH if f"{{{name}}}" in operation.path]
     return [
         *({"name": name, "in": "path", "required": True, **_PARAMETERS[name]} for name in in_path),
         *({"name": name, "in": "query", **_PARAMETERS[name]} for name in operation.query),

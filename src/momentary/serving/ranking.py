@@ -93,6 +93,12 @@ class Ranking:
             max_history=self._max_history,
         )
 
+    def popularity(self) -> FloatArray:
+        """What the fallback, or else the model, says of an empty visit. Shape (items,)."""
+        scorer = (self._fallback or self.recommender).scorer
+        scores: FloatArray = scorer.score(Sessions.from_lists([[]]))[0]
+        return scores
+
     def answer(self, visits: Sequence[Visit], wishes: Sequence[Wish]) -> list[Ranked | Problem]:
         """One list, or the reason for refusing it, per visit."""
         # Larger products than this leave the processor's cache and gain nothing.

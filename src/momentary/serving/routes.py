@@ -3,64 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Protocol
+from functools import partial
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from momentary.data.workspace import Workspace
 from momentary.errors import DataError
 from momentary.recommend.rules import DEFAULT_RULES
-from momentary.serving import docs, openapi
+from momentary.serving import docs, openapi, tracker
+from momentary.serving.access import Caller
+from momentary.serving.administration import Administration
+from momentary.serving.audit import AuditLog
+from momentary.serving.discovery import Discovery
 from momentary.serving.engine import Engine, Question
-from momentary.serving.http import SECURITY_HEADERS, decoded, read_body
+from momentary.serving.http import decoded, read_body
 from momentary.serving.problems import Problem
+from momentary.serving.queries import HEADERS, answer, caller_of, wish_of
 from momentary.serving.ranking import Wish
 from momentary.serving.schemas import (
+    EventIn,
+    ListOut,
     Live,
     Ready,
     RecommendIn,
-    SimilarOut,
     read_events,
+    read_feedback,
     read_item,
     read_recommend,
+    read_tracked,
     to_event,
 )
 from momentary.serving.state import ID_COLUMNS
 from momentary.settings import ServeSettings
-from momentary.types import Event, Item, ItemTable
+from momentary.types import Event
 
-HotRoute = Callable[[bytes], Awaitable[bytes]]
-"""The body of a request to the body of its answer."""
+HotRoute = Callable[[bytes, Caller], Awaitable[bytes]]
+"""The body of a request, and who sent it, to the body of its answer."""
 
-_NUMBER = re.compile(r"[0-9]{1,9}")
-_HEADERS = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}
 _ENCODE = msgspec.json.Encoder().encode
-_EXPLAIN = {"true": True, "1": True, "false": False, "0": False}
-
-
-class Catalog(Protocol):
-    """Where the items are kept."""
-
-    def upsert(self, items: list[Item]) -> object:
-        """Add items, or replace those that are there."""
-        ...
-
-    def get(self, item_id: str) -> Item | None:
-        """One item, None if there is none."""
-        ...
-
-    def delete(self, item_id: str) -> object:
-        """Remove one item, whether it is there or not; `table` knows it as deleted from then on."""
-        ...
-
-    def table(self, ids: list[str]) -> ItemTable:
-        """The items as columns."""
-        ...
 
 
 class Routes:
@@ -68,20 +54,31 @@ class Routes:
 
     Args:
         engine: Records events and answers questions.
-        catalog: Where the items are kept.
+        workspace: Where the items, the events and the models are.
         settings: Limits of a request.
     """
 
-    def __init__(self, engine: Engine, catalog: Catalog, *, settings: ServeSettings) -> None:
+    def __init__(self, engine: Engine, workspace: Workspace, *, settings: ServeSettings) -> None:
         self._engine = engine
-        self._catalog = catalog
+        self._catalog = workspace.catalog
         self._settings = settings
+        self._audit = AuditLog(workspace.root / "audit.jsonl")
+        self._discovery = Discovery(engine, workspace, clock_s=time.monotonic)
+        self._administration = Administration(
+            engine, workspace, audit=self._audit, settings=settings, now_us=engine.now_us
+        )
         self._document = _ENCODE(openapi.document())
         self._writing = asyncio.Lock()
 
     def hot(self) -> dict[str, HotRoute]:
         """The routes that are worth a path of their own; all of them take POST."""
-        return {"/v1/events": self.events, "/v1/recommend": self.recommend}
+        return {
+            "/v1/events": self.events,
+            "/v1/events/ga4": partial(self.tracked, tracker="ga4"),
+            "/v1/events/segment": partial(self.tracked, tracker="segment"),
+            "/v1/feedback": self.feedback,
+            "/v1/recommend": self.recommend,
+        }
 
     def cold(self) -> list[Route]:
         """The other routes; they match the path before it is percent-decoded."""
@@ -95,18 +92,51 @@ class Routes:
             Route(
                 "/v1/sessions/{session_id:path}/recommend", self.session_recommend, methods=["GET"]
             ),
+            *self._discovery.routes(),
+            *self._administration.routes(),
+            Route("/tracker.js", self.tracker, methods=["GET"]),
             Route(item + "/similar", self.similar, methods=["GET"]),
             Route(item, self.item, methods=["GET", "PUT", "DELETE"]),
         ]
 
-    async def events(self, body: bytes) -> bytes:
+    def close(self) -> None:
+        """Let go of what the routes hold."""
+        self._discovery.close()
+
+    async def events(self, body: bytes, caller: Caller) -> bytes:
         """Record one event or many."""
+        caller.require("write")
         now_us, most = self._engine.now_us(), self._settings.max_events
         return _ENCODE(await self._engine.record(read_events(body, now_us=now_us, most=most)))
 
-    async def recommend(self, body: bytes) -> bytes:
+    async def tracked(self, body: bytes, caller: Caller, *, tracker: str) -> bytes:
+        """Record events as another tracker writes them."""
+        caller.require("write")
+        now_us, most = self._engine.now_us(), self._settings.max_events
+        events = read_tracked(body, tracker, now_us=now_us, most=most)
+        return _ENCODE(await self._engine.record(events))
+
+    async def feedback(self, body: bytes, caller: Caller) -> bytes:
+        """Record what came of an answer; whom it was for and where the item stood are known."""
+        caller.require("write")
+        wire = read_feedback(body)
+        shown = self._engine.exposure(wire.recommendation_id)
+        if shown is None or wire.item_id not in shown.items:
+            detail = f"Answer {wire.recommendation_id!r} with item {wire.item_id!r} is not known."
+            raise Problem(404, detail, field="recommendation_id")
+        now_us = self._engine.now_us()
+        given = msgspec.structs.asdict(wire)
+        given["timestamp"] = now_us / 1e6 if wire.timestamp is None else wire.timestamp
+        given |= {**_ids(shown), "position": shown.items.index(wire.item_id)}
+        event = msgspec.convert(given, EventIn)
+        return _ENCODE(await self._engine.record([to_event(event, now_us=now_us)]))
+
+    async def recommend(self, body: bytes, caller: Caller) -> bytes:
         """Record an event, if one is given, and continue the visit."""
+        caller.require("read")
         wire = read_recommend(body)
+        if wire.event is not None:
+            caller.require("write")
         ids = _ids(wire)
         events = [] if wire.event is None else [self._event(wire, ids)]
         for event in events:
@@ -117,14 +147,16 @@ class Routes:
 
     async def session_recommend(self, request: Request) -> Response:
         """Continue one session."""
+        caller_of(request).require("read")
         session_id = decoded(request.path_params["session_id"], field="session_id")
-        question = Question(ids={"session_id": session_id}, wish=_wish(request))
-        return _json(await self._engine.answer(question))
+        question = Question(ids={"session_id": session_id}, wish=wish_of(request))
+        return answer(await self._engine.answer(question))
 
     async def similar(self, request: Request) -> Response:
         """List items that are like one item."""
+        caller_of(request).require("read")
         item_id = decoded(request.path_params["item_id"], field="item_id")
-        wish = _wish(request)
+        wish = wish_of(request)
         if not self._engine.listed(item_id):
             raise _no_item(item_id, "it was deleted, or the model does not know it (yet)")
         try:
@@ -132,42 +164,48 @@ class Routes:
         except DataError as error:
             raise Problem(422, str(error), field="item_id") from None
         items = self._engine.named(found)
-        return _json(SimilarOut(model_version=self._engine.model_version, items=items))
+        return answer(ListOut(model_version=self._engine.model_version, items=items))
 
     async def item(self, request: Request) -> Response:
         """Show, add, replace or remove one item."""
+        caller = caller_of(request)
+        caller.require("read" if request.method in ("GET", "HEAD") else "admin")
         item_id = _item_id(request)
         if request.method == "PUT":
             return await self._put_item(request, item_id)
         if request.method == "DELETE":
-            return await self._delete_item(item_id)
+            return await self._delete_item(request, item_id)
         item = self._catalog.get(item_id)
         if item is None:
             raise _no_item(item_id, "PUT it first")
-        return _json(item)
+        return answer(item)
 
     async def live(self, _request: Request) -> Response:
         """Say that the process answers."""
-        return _json(Live())
+        return answer(Live())
 
     async def ready(self, _request: Request) -> Response:
         """Say whether requests can be answered."""
         if not self._engine.writable:
             raise Problem(503, "The event log refuses writes; the server's log says why.")
         items = len(self._engine.recommender.items)
-        return _json(Ready(model_version=self._engine.model_version, items=items))
+        return answer(Ready(model_version=self._engine.model_version, items=items))
 
     async def openapi(self, _request: Request) -> Response:
         """Describe every route."""
-        return Response(self._document, media_type="application/json", headers=_HEADERS)
+        return Response(self._document, media_type="application/json", headers=HEADERS)
 
     async def docs(self, _request: Request) -> Response:
         """Show the description as a page."""
         return Response(docs.PAGE, media_type="text/html", headers=docs.HEADERS)
 
+    async def tracker(self, _request: Request) -> Response:
+        """The script that a shop's pages load to send impressions and clicks."""
+        return Response(tracker.SCRIPT, media_type="text/javascript", headers=tracker.HEADERS)
+
     async def root(self, _request: Request) -> Response:
         """Lead a browser to the documentation."""
-        return RedirectResponse("/docs", headers=_HEADERS)
+        return RedirectResponse("/docs", headers=HEADERS)
 
     async def _put_item(self, request: Request, item_id: str) -> Response:
         body = await read_body(
@@ -177,14 +215,21 @@ class Routes:
         async with self._changing(item_id):
             status = 200 if self._catalog.get(item_id) is not None else 201
             await asyncio.to_thread(self._catalog.upsert, [item])
-        return _json(item, status=status)
+        self._discovery.changed(item_id, item)
+        self._note(request, "put_item", item_id)
+        return answer(item, status=status)
 
-    async def _delete_item(self, item_id: str) -> Response:
+    async def _delete_item(self, request: Request, item_id: str) -> Response:
         async with self._changing(item_id):
             if self._catalog.get(item_id) is None and not self._engine.listed(item_id):
                 raise _no_item(item_id, "there is nothing to delete")
             await asyncio.to_thread(self._catalog.delete, item_id)
-        return Response(status_code=204, headers=_HEADERS)
+        self._discovery.changed(item_id, None)
+        self._note(request, "delete_item", item_id)
+        return Response(status_code=204, headers=HEADERS)
+
+    def _note(self, request: Request, action: str, target: str) -> None:
+        self._audit.record(caller_of(request), action, target, now_us=self._engine.now_us())
 
     @asynccontextmanager
     async def _changing(self, item_id: str) -> AsyncIterator[None]:
@@ -217,31 +262,10 @@ def _ids(source: object) -> dict[str, str]:
 
 def _item_id(request: Request) -> str:
     encoded: str = request.path_params["item_id"]
-    if request.method not in ("GET", "HEAD") and encoded.endswith("/similar"):
-        detail = "/similar can only be read; write a slash inside an id as %2F."
+    if request.method not in ("GET", "HEAD") and encoded.endswith(("/similar", "/together")):
+        detail = "/similar and /together can only be read; write a slash inside an id as %2F."
         raise Problem(405, detail, headers=((b"allow", b"GET"),))
     return decoded(encoded, field="item_id")
-
-
-def _wish(request: Request) -> Wish:
-    query = request.query_params
-    for name in query:
-        if name not in ("k", "explain"):
-            raise Problem(422, f"{name[:50]!r} is no parameter; use k or explain.", field=name[:50])
-    k = query.get("k", "20")
-    if not _NUMBER.fullmatch(k) or not 1 <= int(k) <= 100:
-        raise Problem(422, f"k is {k[:50]!r}; ask for 1 to 100 items.", field="k")
-    explain = query.get("explain", "false")
-    if explain not in _EXPLAIN:
-        detail = f"explain is {explain[:50]!r}; use true or false."
-        raise Problem(422, detail, field="explain")
-    return Wish(k=int(k), explain=_EXPLAIN[explain])
-
-
-def _json(value: object, *, status: int = 200) -> Response:
-    return Response(
-        _ENCODE(value), status_code=status, media_type="application/json", headers=_HEADERS
-    )
 
 
 def _no_item(item_id: str, remedy: str) -> Problem:

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from momentary.data.events import new_id
+from momentary.data.synonyms import known_type
+from momentary.data.trackers import EXPANDERS, measured
 from momentary.recommend.rules import DEFAULT_RULES, Rules
 from momentary.serving.problems import Problem, undecodable
 from momentary.types import Event, Item
@@ -118,8 +120,22 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     items: list[ItemOut]
 
 
-class SimilarOut(msgspec.Struct, frozen=True, kw_only=True):
-    """The items most like one item, best first."""
+class FeedbackIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What came of one item of an answer; who it was and where the item stood are known."""
+
+    recommendation_id: Id
+    item_id: Id
+    event_type: EventType = "select_item"
+    timestamp: Timestamp | None = None
+    event_id: Id | None = None
+    value: float | None = None
+    price: Price | None = None
+    currency: Word | None = None
+    quantity: float | None = None
+
+
+class ListOut(msgspec.Struct, frozen=True, kw_only=True):
+    """Items, best first, that no visit was asked about."""
 
     model_version: str
     items: list[ItemOut]
@@ -169,6 +185,7 @@ _OUTLINE = msgspec.json.Decoder(_Outline)
 _ONE = msgspec.json.Decoder(EventIn)
 _ARRAY = msgspec.json.Decoder(list[EventIn])
 _WRAPPED = msgspec.json.Decoder(EventsIn)
+_FEEDBACK = msgspec.json.Decoder(FeedbackIn)
 _RECOMMEND = msgspec.json.Decoder(RecommendIn)
 _ITEM = msgspec.json.Decoder(ItemIn)
 
@@ -192,6 +209,63 @@ def read_recommend(body: bytes) -> RecommendIn:
         return _RECOMMEND.decode(body)
     except (ValueError, RecursionError) as error:
         raise undecodable(error) from None
+
+
+def read_feedback(body: bytes) -> FeedbackIn:
+    """What a body says of an answer."""
+    try:
+        return _FEEDBACK.decode(body)
+    except (ValueError, RecursionError) as error:
+        raise undecodable(error) from None
+
+
+def read_tracked(body: bytes, tracker: str, *, now_us: int, most: int) -> list[Event]:
+    """The events of a body as GA4 or Segment write it: one record, an array, or Segment's batch.
+
+    Records without items, such as page views, hold no event.
+    """
+    try:
+        records = _records(msgspec.json.decode(body), tracker)
+        flat = [each for record in records for each in EXPANDERS[tracker](record)]
+        wire = [
+            (place, msgspec.convert(_tracked(each, now_us), EventIn, strict=False))
+            for place, each in enumerate(flat)
+            if known_type(str(each.get("event_type"))) is not None
+        ]
+    except (ValueError, RecursionError) as error:
+        raise undecodable(error) from None
+    if len(wire) > most:
+        raise Problem(422, f"{len(wire)} events in one request; send at most {most}.")
+    return [to_event(each, now_us=now_us, place=f"[{place}].") for place, each in wire]
+
+
+def _records(value: object, tracker: str) -> list[dict[str, Any]]:
+    if isinstance(value, dict) and tracker == "segment" and "batch" in value:
+        value = value["batch"]
+    if isinstance(value, dict) and tracker == "ga4" and isinstance(value.get("events"), list):
+        value = measured(value)
+    records = value if isinstance(value, list) else [value]
+    for place, record in enumerate(records):
+        if not isinstance(record, dict):
+            raise Problem(422, f"[{place}] is no object; send {tracker}'s records.")
+    return [record for record in records if isinstance(record, dict)]
+
+
+def _tracked(record: dict[str, Any], now_us: int) -> dict[str, Any]:
+    """A flat record of a tracker as the wire's event; what is not there is left out."""
+    fields = {name: value for name, value in record.items() if value is not None}
+    when = fields.get("timestamp")
+    if when is None:
+        fields["timestamp"] = now_us / 1e6
+    elif isinstance(when, (int, float)) or str(when).isdigit():
+        fields["timestamp"] = float(when) / 1e6  # GA4 counts microseconds
+    for name in ("item_id", "user_id", "anonymous_id", "session_id"):
+        if name in fields:
+            fields[name] = str(fields[name])
+    fields["event_type"] = known_type(str(fields["event_type"]))
+    if "position" in fields:
+        fields["position"] = int(float(fields["position"]))
+    return fields
 
 
 def read_item(body: bytes, *, item_id: str) -> Item:

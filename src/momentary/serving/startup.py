@@ -8,14 +8,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from momentary.data.erasure import finish_pending
 from momentary.data.workspace import Workspace
 from momentary.models.artifact import ModelStore
-from momentary.recommend.assembly import assemble
 from momentary.recommend.pipeline import Recommender
-from momentary.serving.app import create_app
+from momentary.serving.app import clock_us, create_app
+from momentary.serving.models import at_work, last_good
 from momentary.serving.server import listen, serve
 from momentary.settings import ServeSettings, load_settings
 from momentary.types import Sessions
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def start(
@@ -49,15 +52,17 @@ def start(
     if port is not None:
         limits = replace(limits, port=port)
     with Workspace.open(home or settings.home) as workspace, listen(limits) as listener:
-        bundle = ModelStore(workspace.models).load("prod")
+        if finish_pending(workspace, now_us=clock_us()):
+            _LOGGER.warning("an erasure that was cut off is finished now")
+        bundle = last_good(ModelStore(workspace.models))
         table = workspace.catalog.table(bundle.items.ids)
-        recommender = assemble(bundle, table)
+        recommender, fallback = at_work(bundle, table)
         app = create_app(
             workspace,
             recommender,
             model_version=bundle.version,
             settings=limits,
-            fallback=assemble(bundle, table, role="fallback"),
+            fallback=fallback,
         )
         welcome = _welcome(limits, recommender, version=bundle.version)
         serve(app, limits, listener=listener, on_ready=lambda: announce(welcome))

@@ -1,0 +1,132 @@
+"""Who may do what: keys with scopes, requests per second, and the sites that browsers may ask from.
+
+A key is kept as its SHA-256 only. Where no key is set, whoever reaches the server may do
+everything, which is why such a server listens to this machine alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.types import Scope
+
+from momentary.serving.http import header
+from momentary.serving.problems import Problem
+from momentary.settings import KEY_SCOPES, ServeSettings, read_key
+
+_BURST_S = 2.0
+_ALLOWED_HEADERS = b"content-type, x-api-key"
+_ALLOWED_METHODS = b"GET, POST, PUT, DELETE"
+_PREFLIGHT_S = b"600"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks.
+
+    Attributes:
+        name: Start of the digest of the key, "" where no key is asked for.
+        scopes: What the key may do, of `settings.KEY_SCOPES`.
+    """
+
+    name: str
+    scopes: frozenset[str]
+
+    def require(self, scope: str) -> None:
+        """Refuse who may not do this.
+
+        Raises:
+            Problem: 403, naming the scope that is missing.
+        """
+        if scope not in self.scopes:
+            detail = f"This key lacks the scope {scope!r}; use a key that has it."
+            raise Problem(403, detail)
+
+
+ANYONE = Caller(name="", scopes=KEY_SCOPES)
+"""Who asks a server without keys."""
+
+
+class Access:
+    """The keys of one server, and how fast each may ask.
+
+    Args:
+        settings: Keys, requests a second, origins.
+        clock_s: Seconds that never go back.
+    """
+
+    def __init__(
+        self, settings: ServeSettings, *, clock_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._keys = [
+            (digest, Caller(name=digest[:8], scopes=scopes))
+            for scopes, digest in map(read_key, settings.api_keys)
+        ]
+        self._rate = settings.rate_limit
+        self._burst = max(1.0, _BURST_S * settings.rate_limit)
+        self._clock_s = clock_s
+        self._buckets: dict[str, tuple[float, float]] = {}
+        self._origins = frozenset(origin.encode() for origin in settings.cors_origins)
+
+    def caller(self, scope: Scope) -> Caller:
+        """Whose key a request carries.
+
+        Raises:
+            Problem: 401 without a known key, 429 with a key that asks too often.
+        """
+        caller = self._identified(header(scope, b"x-api-key")) if self._keys else ANYONE
+        if self._rate > 0:
+            self._take(caller)
+        return caller
+
+    def cors(self, scope: Scope) -> tuple[tuple[bytes, bytes], ...]:
+        """Headers that let a page of an allowed site read the answer."""
+        if not self._origins:
+            return ()
+        origin = header(scope, b"origin")
+        if origin not in self._origins or origin is None:
+            return ((b"vary", b"Origin"),)
+        return ((b"access-control-allow-origin", origin), (b"vary", b"Origin"))
+
+    def preflight(self, scope: Scope) -> tuple[tuple[bytes, bytes], ...] | None:
+        """The answer to a browser that asks first; None for any other request."""
+        asks = header(scope, b"access-control-request-method") is not None
+        if scope["method"] != "OPTIONS" or not asks or not self._origins:
+            return None
+        allowed = self.cors(scope)
+        if len(allowed) == 1:
+            raise Problem(
+                403, "This site is not among serve.cors_origins; add it there.", headers=allowed
+            )
+        return (
+            *allowed,
+            (b"access-control-allow-methods", _ALLOWED_METHODS),
+            (b"access-control-allow-headers", _ALLOWED_HEADERS),
+            (b"access-control-max-age", _PREFLIGHT_S),
+        )
+
+    def _identified(self, key: bytes | None) -> Caller:
+        digest = hashlib.sha256(key or b"").hexdigest()
+        # Every key is compared, so that the time taken tells nothing.
+        found = [caller for known, caller in self._keys if hmac.compare_digest(digest, known)]
+        if key is None or not found:
+            detail = "The header X-API-Key is missing or holds no key of this server."
+            raise Problem(401, detail, headers=((b"www-authenticate", b"ApiKey"),))
+        return found[0]
+
+    def _take(self, caller: Caller) -> None:
+        """Take one token from the caller's bucket, which fills with time."""
+        now_s = self._clock_s()
+        tokens, then_s = self._buckets.get(caller.name, (self._burst, now_s))
+        tokens = min(self._burst, tokens + (now_s - then_s) * self._rate)
+        if tokens < 1:
+            wait_s = max(1, math.ceil((1 - tokens) / self._rate))
+            self._buckets[caller.name] = (tokens, now_s)
+            detail = f"More than {self._rate:g} requests a second; wait {wait_s} s."
+            raise Problem(429, detail, headers=((b"retry-after", b"%d" % wait_s),))
+        self._buckets[caller.name] = (tokens - 1, now_s)

@@ -1,0 +1,182 @@
+"""Lists that need no visit: popular, trending, bought together, and what somebody types."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from momentary.data.baskets import Companion, bought_together
+from momentary.data.workspace import Workspace
+from momentary.recommend.search import TextIndex
+from momentary.recommend.trends import BEFORE_DAYS, DAY_US, RECENT_DAYS, popular, trending
+from momentary.serving.engine import Engine
+from momentary.serving.problems import Problem
+from momentary.serving.queries import answer, caller_of, path_id, wish_of
+from momentary.serving.schemas import ItemOut, ListOut
+from momentary.types import FloatArray, Item, Recommendation, Sessions
+
+_FRESH_S = 10.0
+_KEPT_ANSWERS = 1_000
+_LONGEST_QUERY = 200
+
+
+class Discovery:
+    """The routes of lists that need no visit.
+
+    Args:
+        engine: Knows the model, the catalogue's facts and the time.
+        workspace: Whose events and items count.
+        clock_s: Seconds that never go back.
+    """
+
+    def __init__(
+        self, engine: Engine, workspace: Workspace, *, clock_s: Callable[[], float]
+    ) -> None:
+        self._engine = engine
+        self._workspace = workspace
+        self._clock_s = clock_s
+        self._trends: dict[str, tuple[float, FloatArray]] = {}
+        self._companions: OrderedDict[tuple[str, int], tuple[float, list[Companion]]] = (
+            OrderedDict()
+        )
+        self._index: TextIndex | None = None
+        self._indexing = asyncio.Lock()
+
+    def routes(self) -> list[Route]:
+        """What a program may ask."""
+        return [
+            Route("/v1/popular", self.popular, methods=["GET"]),
+            Route("/v1/trending", self.trending, methods=["GET"]),
+            Route("/v1/items/{item_id:path}/together", self.together, methods=["GET"]),
+            Route("/v1/search", self.search, methods=["GET"]),
+        ]
+
+    def changed(self, item_id: str, item: Item | None) -> None:
+        """Let the next search know an item as the catalogue does now; None if it is gone."""
+        if self._index is None:
+            return
+        if item is None:
+            self._index.remove(item_id)
+        else:
+            self._index.put(item)
+
+    def close(self) -> None:
+        """Let go of the index."""
+        if self._index is not None:
+            self._index.close()
+
+    async def popular(self, request: Request) -> Response:
+        """What most visitors wanted in the last week."""
+        return await self._trend(request, "popular")
+
+    async def trending(self, request: Request) -> Response:
+        """What is wanted more in the last day than the week before would lead to expect."""
+        return await self._trend(request, "trending")
+
+    async def together(self, request: Request) -> Response:
+        """What is bought with one item."""
+        caller_of(request).require("read")
+        item_id, wish = path_id(request, "item_id"), wish_of(request)
+        key = (item_id, wish.k)
+        now_s = self._clock_s()
+        made_s, found = self._companions.get(key, (float("-inf"), []))
+        if now_s - made_s > _FRESH_S:
+            # Some of them may be gone from the shop, so a few more are looked up.
+            found = await asyncio.to_thread(
+                bought_together, self._workspace, item_id, limit=2 * wish.k
+            )
+            self._companions[key] = (now_s, found)
+            while len(self._companions) > _KEPT_ANSWERS:
+                self._companions.popitem(last=False)
+        listed = [each for each in found if self._shown(each.item_id)]
+        return self._list(
+            [
+                Recommendation(
+                    item_id=each.item_id,
+                    score=each.lift,
+                    rank=rank,
+                    reasons=(f"bought together in {each.baskets:,} baskets",),
+                )
+                for rank, each in enumerate(listed[: wish.k], start=1)
+            ]
+        )
+
+    async def search(self, request: Request) -> Response:
+        """What fits the words that somebody types; items that no model knows are found, too."""
+        caller_of(request).require("read")
+        wish = wish_of(request, more=("q",))
+        text = request.query_params.get("q", "")
+        if not text.strip() or len(text) > _LONGEST_QUERY:
+            detail = f"q has {len(text)} characters; search for 1 to {_LONGEST_QUERY}."
+            raise Problem(422, detail, field="q")
+        async with self._indexing:
+            if self._index is None:
+                self._index = await asyncio.to_thread(TextIndex, self._workspace.catalog.items())
+            found = self._index.search(text, limit=4 * wish.k)
+        catalog = self._workspace.catalog
+        items = [(catalog.get(item_id), score) for item_id, score in found]
+        shown = [(item, score) for item, score in items if item is not None and not item.hidden]
+        return answer(
+            ListOut(
+                model_version=self._engine.model_version,
+                items=[
+                    ItemOut(
+                        item_id=item.item_id, score=score, rank=rank, reasons=(), name=item.name
+                    )
+                    for rank, (item, score) in enumerate(shown[: wish.k], start=1)
+                ],
+            )
+        )
+
+    async def _trend(self, request: Request, name: str) -> Response:
+        caller_of(request).require("read")
+        wish = wish_of(request)
+        scores = await self._scores(name)
+        recommender = self._engine.recommender
+        if len(scores) != len(recommender.items):
+            # Another model came to work in the meantime.
+            scores = await self._scores(name, anew=True)
+        k = min(wish.k, int(np.count_nonzero(scores)))
+        if k == 0:
+            return self._list([])
+        nobody = Sessions.from_lists([[]])
+        (listed,) = recommender.rank_scores(scores[None], nobody, k=k, explain=False)
+        return self._list([each for each in listed if each.score > 0])
+
+    async def _scores(self, name: str, *, anew: bool = False) -> FloatArray:
+        now_s = self._clock_s()
+        made_s, scores = self._trends.get(name, (float("-inf"), np.zeros(0, dtype=np.float32)))
+        if anew or now_s - made_s > _FRESH_S:
+            items, version = self._engine.recommender.items, self._engine.model_version
+            now_us = self._engine.now_us()
+            start_us = now_us - RECENT_DAYS * DAY_US
+            before_us = start_us - BEFORE_DAYS * DAY_US
+            count = self._engine.counts
+            if name == "popular":
+                week_us = now_us - BEFORE_DAYS * DAY_US
+                scores = popular(await asyncio.to_thread(count, week_us, now_us), items=items)
+                if not scores.any():
+                    scores = self._engine.popularity
+            else:
+                recent = await asyncio.to_thread(count, start_us, now_us)
+                before = await asyncio.to_thread(count, before_us, start_us)
+                scores = trending(recent, before, items=items)
+            if version == self._engine.model_version:
+                self._trends[name] = (now_s, scores)
+        return scores
+
+    def _shown(self, item_id: str) -> bool:
+        table = self._engine.recommender.table
+        index = self._engine.recommender.items.index(item_id)
+        return index < 0 or bool(table.available[index])
+
+    def _list(self, found: list[Recommendation]) -> Response:
+        return answer(
+            ListOut(model_version=self._engine.model_version, items=self._engine.named(found))
+        )

@@ -1,0 +1,71 @@
+"""What the service tells Prometheus of itself."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+_LATENCY_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 1.0)
+_BATCH = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class Measures:
+    """The counters of one server; each has its own, so that two in a process do not mix."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        self._registry = registry
+        self.requests = Counter(
+            "momentary_requests",
+            "Requests by route and status.",
+            ("route", "status"),
+            registry=registry,
+        )
+        self.latency = Histogram(
+            "momentary_request_seconds",
+            "From the first byte of a request to the last of its answer.",
+            ("route",),
+            buckets=_LATENCY_S,
+            registry=registry,
+        )
+        self.stage = Histogram(
+            "momentary_stage_seconds",
+            "Time of one tick by stage: recall of visits, ranking, commit to the disk.",
+            ("stage",),
+            buckets=_LATENCY_S,
+            registry=registry,
+        )
+        self.batch = Histogram(
+            "momentary_batch_requests",
+            "Requests that one tick settled together.",
+            buckets=_BATCH,
+            registry=registry,
+        )
+        self.events = Counter(
+            "momentary_events",
+            "Events by outcome: accepted or duplicate.",
+            ("outcome",),
+            registry=registry,
+        )
+        self.answers = Counter(
+            "momentary_answers", "Lists by the arm that made them.", ("variant",), registry=registry
+        )
+        self.shown = Counter("momentary_shown_items", "Items on lists.", registry=registry)
+        self.waiting = Gauge(
+            "momentary_waiting_requests", "Requests that wait for a tick.", registry=registry
+        )
+        self.visits = Gauge("momentary_live_visits", "Visits in memory.", registry=registry)
+        self.covered = Gauge(
+            "momentary_covered_items_share",
+            "Share of the catalogue that was on some list since the start.",
+            registry=registry,
+        )
+        self.model = Gauge(
+            "momentary_model", "1 for the model at work.", ("version",), registry=registry
+        )
+
+    def text(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,165 @@
+"""The models of a running service: which there are, which one answers, and how that changes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from momentary.errors import ArtifactError, MomentaryError
+from momentary.models.artifact import Bundle, ModelStore, read_manifest
+from momentary.recommend.assembly import assemble
+from momentary.recommend.pipeline import Recommender
+from momentary.serving.engine import Engine
+from momentary.serving.problems import Problem
+from momentary.types import ItemTable, Sessions
+
+_LOGGER = logging.getLogger(__name__)
+PROD = "prod"
+PREVIOUS = "previous"
+ALIASES = (PROD, "candidate")
+"""The names that can be given to a version by hand; `previous` follows `prod`."""
+
+
+class ModelOut(msgspec.Struct, frozen=True, kw_only=True):
+    """One saved model.
+
+    Attributes:
+        kind: Such as `gru4rec`.
+        created: When it was saved, ISO 8601.
+        aliases: `prod` answers, `previous` did before it, `candidate` waits.
+        at_work: Whether it answers now.
+        facts: Data, sizes and times of the training.
+    """
+
+    version: str
+    kind: str
+    created: str
+    aliases: tuple[str, ...]
+    at_work: bool
+    facts: Mapping[str, Any]
+
+
+class ModelsOut(msgspec.Struct, frozen=True, kw_only=True):
+    """Every saved model, oldest first."""
+
+    models: list[ModelOut]
+
+
+class AliasIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which version an alias means from now on; `previous` takes the last change back."""
+
+    version: str
+
+
+def load_first(store: ModelStore, names: Sequence[str]) -> Bundle:
+    """The first of some models that can be loaded; the others are named in the log.
+
+    Raises:
+        ArtifactError: Of the first, if none can.
+    """
+    first: ArtifactError | None = None
+    for name in names:
+        try:
+            bundle = store.load(name)
+        except ArtifactError as error:
+            first = first or error
+            _LOGGER.warning("model %s cannot be loaded: %s", name, error)
+        else:
+            if first is not None:
+                _LOGGER.warning("model %s answers instead", bundle.version)
+            return bundle
+    raise first or ArtifactError("There is no model; run: momentary train")
+
+
+def last_good(store: ModelStore) -> Bundle:
+    """The promoted model; if it is damaged the one before it, then the newest that is whole."""
+    older = [version for version in reversed(store.versions())]
+    return load_first(store, [PROD, *([PREVIOUS] if PREVIOUS in store.aliases() else []), *older])
+
+
+def at_work(bundle: Bundle, table: ItemTable) -> tuple[Recommender, Recommender]:
+    """The recommender of a bundle and its fallback, both warm: no visitor waits for a compiler."""
+    recommender = assemble(bundle, table)
+    fallback = assemble(bundle, table, role="fallback")
+    for each in (recommender, fallback):
+        each.recommend(Sessions.from_lists([[], [0]]), k=min(20, len(bundle.items)))
+    return recommender, fallback
+
+
+class Models:
+    """Lists, promotes and takes back models while the service answers.
+
+    Args:
+        store: Where they are saved.
+        engine: Puts one to work.
+        table: The catalogue in the order of given ids.
+    """
+
+    def __init__(
+        self, store: ModelStore, engine: Engine, *, table: Callable[[list[str]], ItemTable]
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._table = table
+        self._changing = asyncio.Lock()
+
+    def listed(self) -> ModelsOut:
+        """Every saved model that can be read."""
+        aliases = self._store.aliases()
+        found = []
+        for version in self._store.versions():
+            manifest = read_manifest(self._store.root / version)
+            found.append(
+                ModelOut(
+                    version=version,
+                    kind=manifest.scorers["main"].kind,
+                    created=manifest.created,
+                    aliases=tuple(sorted(name for name, of in aliases.items() if of == version)),
+                    at_work=version == self._engine.model_version,
+                    facts=manifest.facts,
+                )
+            )
+        return ModelsOut(models=found)
+
+    async def assign(self, alias: str, name: str) -> ModelsOut:
+        """Let an alias mean another version; with `prod`, that version answers from the next tick.
+
+        The model is read, checked and tried in a thread before anything changes.
+
+        Raises:
+            Problem: 404 for an unknown alias or version, 409 if it cannot be loaded.
+        """
+        if alias not in ALIASES:
+            raise Problem(404, f"There is no alias {alias!r}; use {' or '.join(ALIASES)}.")
+        async with self._changing:
+            version = self._store.aliases().get(name, name)
+            if version not in self._store.versions():
+                detail = f"There is no model {name!r}; GET /v1/models lists them."
+                raise Problem(404, detail, field="version")
+            try:
+                if alias == PROD:
+                    await self._put_to_work(version)
+                self._store.promote(version, alias=alias)
+            except MomentaryError as error:
+                detail = f"{error} The model at work goes on answering."
+                raise Problem(409, detail, field="version") from None
+        return self.listed()
+
+    async def _put_to_work(self, version: str) -> None:
+        bundle = await asyncio.to_thread(self._store.load, version)
+        table = await asyncio.to_thread(self._table, list(bundle.items.ids))
+        recommender, fallback = await asyncio.to_thread(at_work, bundle, table)
+        before = self._store.aliases().get(PROD)
+        if before is not None and before != version:
+            self._store.promote(before, alias=PREVIOUS)
+        # The catalogue may have changed while the model was read; these are its latest facts.
+        table = self._table(list(bundle.items.ids))
+        self._engine.swap(
+            recommender.with_table(table),
+            model_version=version,
+            fallback=fallback.with_table(table),
+        )

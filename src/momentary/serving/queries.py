@@ -1,0 +1,63 @@
+"""What a query string asks for, and answers for Starlette's routes."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from momentary.serving.access import Caller
+from momentary.serving.http import SECURITY_HEADERS, decoded
+from momentary.serving.problems import Problem
+from momentary.serving.ranking import Wish
+
+HEADERS = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}
+_NUMBER = re.compile(r"[0-9]{1,9}")
+_ENCODE = msgspec.json.Encoder().encode
+_EXPLAIN = {"true": True, "1": True, "false": False, "0": False}
+
+
+def caller_of(request: Request) -> Caller:
+    """Who asks, as the application found out."""
+    caller: Caller = request.scope["caller"]
+    return caller
+
+
+def path_id(request: Request, field: str) -> str:
+    """One id from the path, decoded."""
+    return decoded(request.path_params[field], field=field)
+
+
+def wish_of(request: Request, *, more: tuple[str, ...] = ()) -> Wish:
+    """The `k` and `explain` of a query string.
+
+    Args:
+        request: Whose.
+        more: Other parameters that may stand there.
+
+    Raises:
+        Problem: 422 for a parameter that is unknown or has a value that cannot work.
+    """
+    query = request.query_params
+    known = ("k", "explain", *more)
+    for name in query:
+        if name not in known:
+            detail = f"{name[:50]!r} is no parameter; use {' or '.join(known)}."
+            raise Problem(422, detail, field=name[:50])
+    k = query.get("k", "20")
+    if not _NUMBER.fullmatch(k) or not 1 <= int(k) <= 100:
+        raise Problem(422, f"k is {k[:50]!r}; ask for 1 to 100 items.", field="k")
+    explain = query.get("explain", "false")
+    if explain not in _EXPLAIN:
+        detail = f"explain is {explain[:50]!r}; use true or false."
+        raise Problem(422, detail, field="explain")
+    return Wish(k=int(k), explain=_EXPLAIN[explain])
+
+
+def answer(value: object, *, status: int = 200) -> Response:
+    """An answer in JSON."""
+    return Response(
+        _ENCODE(value), status_code=status, media_type="application/json", headers=HEADERS
+    )
