@@ -1,0 +1,301 @@
+"""A typed client of the service, for programs that run elsewhere.
+
+>>> client = Client("http://127.0.0.1:8080", key="mk_...")  # doctest: +SKIP
+>>> client.record(item_id="tea", event_type="view_item", session_id="s-1")  # doctest: +SKIP
+>>> [item.item_id for item in client.recommend(session_id="s-1").items]  # doctest: +SKIP
+['milk']
+"""
+
+from __future__ import annotations
+
+import http.client
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+import msgspec
+
+from momentary.errors import MomentaryError
+
+_T = TypeVar("_T")
+_RETRIED = (429, 503)
+_TRIES = 4
+
+
+class ClientError(MomentaryError):
+    """The service refused a request, or cannot be reached.
+
+    Attributes:
+        status: Of the answer; 0 if there was none.
+        field: What in the request was at fault, if the service said so.
+    """
+
+    def __init__(self, message: str, *, status: int, field: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.field = field
+
+
+class Recommended(msgspec.Struct, frozen=True, kw_only=True):
+    """One item of a list."""
+
+    item_id: str
+    score: float
+    rank: int
+    reasons: tuple[str, ...] = ()
+    name: str | None = None
+
+
+class Recommendations(msgspec.Struct, frozen=True, kw_only=True):
+    """A list, best first; lists that no visit was asked about have no id and no variant."""
+
+    model_version: str
+    items: tuple[Recommended, ...]
+    recommendation_id: str | None = None
+    variant: str | None = None
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """Events that are on the service's disk now, and those that were there already."""
+
+    accepted: int
+    duplicates: int
+
+
+class ErasureReceipt(msgspec.Struct, frozen=True, kw_only=True):
+    """The proof that a user was erased; see `data.erasure.Receipt`."""
+
+    receipt_id: str
+    events: int
+    exposures: int
+    segments: int
+    rejects: int
+    erased_us: int
+    retrain_by_us: int
+    models: tuple[str, ...]
+
+
+class SavedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """One model of the service."""
+
+    version: str
+    kind: str
+    created: str
+    aliases: tuple[str, ...]
+    at_work: bool
+    facts: Mapping[str, Any]
+
+
+class _Models(msgspec.Struct, frozen=True):
+    models: list[SavedModel]
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    detail: str = ""
+    field: str | None = None
+
+
+class Client:
+    """Talks to one service over one connection; use one for each thread.
+
+    What is recorded carries an event id, so a request whose answer was lost is sent again without
+    counting twice. Requests that come at a bad time (429, 503) are repeated after the time that
+    the service asks for.
+
+    Args:
+        url: Where the service listens, such as "https://recommend.shop.example".
+        key: The API key, if the service asks for one.
+        timeout_s: For one attempt.
+        sleep: Waits some seconds.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        timeout_s: float = 5.0,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or parts.hostname is None:
+            raise ClientError(f"{url!r} is no address; write http://HOST:PORT.", status=0)
+        kind = (
+            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        )
+        self._connection = kind(parts.hostname, parts.port, timeout=timeout_s)
+        self._prefix = parts.path.rstrip("/")
+        self._headers = {"Accept": "application/json"}
+        if key is not None:
+            self._headers["X-API-Key"] = key
+        self._sleep = sleep
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the next request opens another."""
+        self._connection.close()
+
+    def record(self, **event: Any) -> Recorded:  # noqa: ANN401 - the event's fields
+        """Record one event: `item_id`, `event_type`, one of the ids; the time is now if left out.
+
+        Raises:
+            ClientError: If the service refuses it or cannot be reached.
+        """
+        return self.record_many([event])
+
+    def record_many(self, events: Sequence[Mapping[str, Any]]) -> Recorded:
+        """Record events, all of them or none."""
+        return self._ask("POST", "/v1/events", Recorded, body=[_named(each) for each in events])
+
+    def recommend(
+        self,
+        *,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        anonymous_id: str | None = None,
+        items: Sequence[str] = (),
+        event: Mapping[str, Any] | None = None,
+        **wish: Any,  # noqa: ANN401 - k, rules, explain
+    ) -> Recommendations:
+        """Say what comes next, after recording `event`; `items` are a basket in progress."""
+        ids = {"session_id": session_id, "user_id": user_id, "anonymous_id": anonymous_id}
+        body: dict[str, Any] = {name: each for name, each in ids.items() if each is not None}
+        if items:
+            body["items"] = list(items)
+        if event is not None:
+            body["event"] = _named(event)
+        return self._ask("POST", "/v1/recommend", Recommendations, body=body | wish)
+
+    def feedback(
+        self,
+        recommendation_id: str,
+        item_id: str,
+        *,
+        event_type: str = "select_item",
+        **facts: Any,  # noqa: ANN401 - value, price, currency, quantity, timestamp
+    ) -> Recorded:
+        """Record what came of one item of an answer."""
+        body = {"recommendation_id": recommendation_id, "item_id": item_id, **facts}
+        body = {"event_type": event_type, "event_id": secrets.token_hex(16), **body}
+        return self._ask("POST", "/v1/feedback", Recorded, body=body)
+
+    def similar(self, item_id: str, *, k: int = 20, explain: bool = False) -> Recommendations:
+        """Items like one item."""
+        return self._list(f"/v1/items/{_part(item_id)}/similar", k=k, explain=explain)
+
+    def together(self, item_id: str, *, k: int = 20) -> Recommendations:
+        """Items that are bought with one item."""
+        return self._list(f"/v1/items/{_part(item_id)}/together", k=k)
+
+    def popular(self, *, k: int = 20) -> Recommendations:
+        """What most wanted in the last week."""
+        return self._list("/v1/popular", k=k)
+
+    def trending(self, *, k: int = 20) -> Recommendations:
+        """What is wanted more today than before."""
+        return self._list("/v1/trending", k=k)
+
+    def search(self, text: str, *, k: int = 20) -> Recommendations:
+        """Items by their words."""
+        return self._list("/v1/search", q=text, k=k)
+
+    def put_item(self, item_id: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
+        """Add an item or replace it: name, brand, category, price, available, properties..."""
+        return self._ask("PUT", f"/v1/items/{_part(item_id)}", dict[str, Any], body=fields)
+
+    def get_item(self, item_id: str) -> dict[str, Any]:
+        """An item of the catalogue."""
+        return self._ask("GET", f"/v1/items/{_part(item_id)}", dict[str, Any])
+
+    def delete_item(self, item_id: str) -> None:
+        """Remove an item from the catalogue and from every list."""
+        self._ask("DELETE", f"/v1/items/{_part(item_id)}", None)
+
+    def erase_user(self, user_id: str) -> ErasureReceipt:
+        """Erase everything that a user did."""
+        return self._ask("DELETE", f"/v1/users/{_part(user_id)}", ErasureReceipt)
+
+    def models(self) -> list[SavedModel]:
+        """The saved models, oldest first."""
+        return self._ask("GET", "/v1/models", _Models).models
+
+    def promote(self, version: str, *, alias: str = "prod") -> list[SavedModel]:
+        """Let an alias mean a version; `prod` answers from then on."""
+        return self._ask(
+            "PUT", f"/v1/models/{_part(alias)}", _Models, body={"version": version}
+        ).models
+
+    def _list(self, path: str, **query: Any) -> Recommendations:  # noqa: ANN401
+        plain = {
+            name: str(value).lower() if isinstance(value, bool) else value
+            for name, value in query.items()
+        }
+        return self._ask("GET", f"{path}?{urlencode(plain)}", Recommendations)
+
+    def _ask(self, method: str, path: str, gives: type[_T] | None, *, body: object = None) -> _T:
+        sent = None if body is None else msgspec.json.encode(body)
+        for attempt in range(1, _TRIES + 1):
+            last = attempt == _TRIES
+            try:
+                status, wait_s, answer = self._send(method, path, sent)
+            except (OSError, http.client.HTTPException) as error:
+                self._connection.close()
+                if last:
+                    where = f"{self._connection.host}:{self._connection.port}"
+                    raise ClientError(
+                        f"{where} does not answer ({error or type(error).__name__}); is the "
+                        "service running?",
+                        status=0,
+                    ) from error
+                self._sleep(0.1 * 2**attempt)
+                continue
+            if status in _RETRIED and not last:
+                self._sleep(wait_s)
+                continue
+            if status >= 400:
+                raise _refusal(status, answer)
+            if gives is None:
+                return None  # type: ignore[return-value]
+            return msgspec.json.decode(answer, type=gives)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _send(self, method: str, path: str, body: bytes | None) -> tuple[int, float, bytes]:
+        headers = dict(self._headers)
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        self._connection.request(method, self._prefix + path, body=body, headers=headers)
+        answer = self._connection.getresponse()
+        wait = answer.headers.get("Retry-After", "")
+        return answer.status, float(wait) if wait.isdigit() else 1.0, answer.read()
+
+
+def _named(event: Mapping[str, Any]) -> dict[str, Any]:
+    """An event with an id and a time, so that sending it again is harmless."""
+    return {"event_id": secrets.token_hex(16), "timestamp": time.time(), **event}
+
+
+def _part(text: str) -> str:
+    # A path that is only dots would be folded on its way.
+    return quote(text, safe="").replace(".", "%2E")
+
+
+def _refusal(status: int, answer: bytes) -> ClientError:
+    try:
+        problem = msgspec.json.decode(answer, type=_Problem)
+    except msgspec.MsgspecError:
+        problem = _Problem()
+    detail = problem.detail or f"The service answered with status {status}."
+    return ClientError(detail, status=status, field=problem.field)
