@@ -1,0 +1,337 @@
+"""The service under load: throughput, latency, CPU beside bare scoring, memory, start, hot swap.
+
+The shop is simulated. Every request records a click durably and asks for 20 items. `wrk` (Debian's
+package) drives the closed loops; a small client of ours, in a process of its own, keeps a fixed
+rate. All of it shares this machine's cores with the service, as the floors it stands beside did.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.report import Row, finish
+from benchmarks.shop import UNITS, Service, build, click
+from momentary.data.events import EventLog
+from momentary.models.artifact import ModelStore
+from momentary.models.protocol import Incremental
+from momentary.recommend.pipeline import top
+
+FLOOR = "bare scoring, measured in this run"
+_WRK = """
+local number = 0
+local thread = 0
+function setup(t) t:set("thread", thread); thread = thread + 1 end
+function init() math.randomseed(7 + thread) end
+function request()
+  number = number + 1
+  local item, visit = math.random(0, ITEMS - 1), math.random(0, 20000)
+  local body = string.format('{"session_id": "visit-%d", "k": 20, "event": {"event_id": '
+    .. '"PREFIX-%d-%d", "item_id": "item-%d", "event_type": "view_item", "timestamp": %d}}',
+    visit, thread, number, item, 1770000000 + number)
+  return wrk.format("POST", "/v1/recommend", {["Content-Type"] = "application/json"}, body)
+end
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What a closed loop measured; times in milliseconds."""
+
+    requests: int
+    per_s: float
+    p50_ms: float
+    p99_ms: float
+    failed: int
+    cpu_us: float
+
+
+def closed_loop(service: Service, *, items: int, connections: int, seconds: int, name: str) -> Load:
+    """`wrk` asks again as soon as it is answered."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(_WRK.replace("ITEMS", str(items)).replace("PREFIX", name))
+        script.flush()
+        before = service.cpu_s()
+        said = subprocess.run(
+            [
+                "wrk",
+                "-t1",
+                f"-c{connections}",
+                f"-d{seconds}s",
+                "--latency",
+                "-s",
+                script.name,
+                f"http://127.0.0.1:{service.port}",
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        cpu_s = service.cpu_s() - before
+    requests = int(_found(r"(\d+) requests in", said))
+    failed = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
+    errors = re.search(
+        r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", said
+    )
+    return Load(
+        requests=requests,
+        per_s=float(_found(r"Requests/sec:\s+([\d.]+)", said)),
+        p50_ms=_ms(_found(r"(?m)^\s+50%\s+(\S+)", said)),
+        p99_ms=_ms(_found(r"(?m)^\s+99%\s+(\S+)", said)),
+        failed=int(failed[1] if failed else 0) + sum(map(int, errors.groups() if errors else ())),
+        cpu_us=1e6 * cpu_s / max(requests, 1),
+    )
+
+
+def _found(pattern: str, said: str) -> str:
+    match = re.search(pattern, said)
+    if match is None:
+        raise RuntimeError(f"wrk said something unexpected:\n{said}")
+    return match[1]
+
+
+def _ms(text: str) -> float:
+    value, unit = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text).groups()  # type: ignore[union-attr]
+    return float(value) * {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}[unit]
+
+
+def fixed_rate(port: int, *, items: int, per_s: int, seconds: float) -> tuple[float, float, int]:
+    """Requests at fixed moments, late ones counted from when they were due: p50, p99, failed."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        rate = {"items": items, "per_s": per_s, "seconds": seconds}
+        return pool.apply(_paced, (port,), rate)
+
+
+def _paced(port: int, **rate: float) -> tuple[float, float, int]:
+    return asyncio.run(_pace(port, **rate))
+
+
+async def _pace(
+    port: int, *, items: float, per_s: float, seconds: float
+) -> tuple[float, float, int]:
+    rng = np.random.default_rng(1)
+    late_ms: list[float] = []
+    failed = 0
+    free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+    for _ in range(64):
+        free.put_nowait(await asyncio.open_connection("127.0.0.1", port))
+
+    async def one(number: int, due_s: float) -> None:
+        nonlocal failed
+        reader, writer = await free.get()
+        event = click(
+            number + 10**8, item=int(rng.integers(int(items))), session=int(rng.integers(20_000))
+        )
+        body = json.dumps({"session_id": event["session_id"], "event": event}).encode()
+        writer.write(
+            b"POST /v1/recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        await reader.readexactly(int(length[1]) if length else 0)
+        failed += not head.startswith(b"HTTP/1.1 200")
+        late_ms.append(1e3 * (time.perf_counter() - due_s))
+        free.put_nowait((reader, writer))
+
+    start_s, tasks = time.perf_counter(), []
+    for number in range(int(per_s * seconds)):
+        due_s = start_s + number / per_s
+        await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
+        tasks.append(asyncio.create_task(one(number, due_s)))
+    await asyncio.gather(*tasks)
+    # The first second warms connections and caches.
+    steady = late_ms[int(per_s) :]
+    return float(np.percentile(steady, 50)), float(np.percentile(steady, 99)), failed
+
+
+def bare_us(home: Path, *, batch: int, rounds: int = 60) -> float:
+    """CPU of advancing states, scoring and finding the best 20, in batches, per visit."""
+    model = ModelStore(home / "models").load("prod").scorers["main"]
+    if not isinstance(model, Incremental):
+        raise TypeError("the simulated shop's model has no live states")
+    rng = np.random.default_rng(0)
+    n_items = len(ModelStore(home / "models").load("prod").items)
+    states = model.start(batch)
+    taken = []
+    for _ in range(rounds):
+        clicks = rng.integers(0, n_items, size=batch)
+        before = time.process_time()
+        states = model.advance(states, clicks)
+        top(model.score_states(states), 20)
+        taken.append(time.process_time() - before)
+    return 1e6 * statistics.median(taken) / batch
+
+
+def main_load(home: Path, *, items: int, seconds: int) -> list[Row]:
+    """Throughput at 37k items, beside bare scoring; what was acknowledged is on the disk."""
+    rows = []
+    with Service(home) as service:
+        closed_loop(service, items=items, connections=32, seconds=2, name="warm")
+        alone = closed_loop(service, items=items, connections=1, seconds=seconds, name="alone")
+        before = _batches(service)
+        load = closed_loop(service, items=items, connections=32, seconds=seconds, name="main")
+        after = _batches(service)
+        memory_mib = service.memory_mib()
+    batch = max(1, round((after[0] - before[0]) / max(1, after[1] - before[1])))
+    with closing(EventLog(home / "events.sqlite")) as log:
+        recorded = sum(event.event_id.startswith("main-") for event in log.read())
+    floor_us = bare_us(home, batch=batch)
+    name = f"{items:,} items, event + 20 items:"
+    rows += [
+        Row(
+            what=f"{name} requests a second",
+            value=load.per_s,
+            unit="/s",
+            target=2_000,
+            peer="FastAPI + pydantic, recorded",
+            peer_value=1_105,
+        ),
+        _lower(f"{name} p99", load.p99_ms, 15, unit="ms"),
+        Row(what=f"{name} p50", value=load.p50_ms, unit="ms", better="lower"),
+        _lower(f"{name} failed", load.failed, 0),
+        Row(what=f"{name} answered, of which on the disk", value=recorded, target=load.requests),
+        Row(what=f"{name} requests a tick", value=batch),
+        Row(
+            what=f"{name} CPU a request",
+            value=load.cpu_us,
+            unit="us",
+            better="lower",
+            peer=FLOOR,
+            peer_value=floor_us,
+        ),
+        _lower(f"{name} CPU a request over bare scoring", load.cpu_us / floor_us, 1.15),
+        Row(what=f"{name} one connection, requests a second", value=alone.per_s, unit="/s"),
+        Row(what=f"{name} gain of batching, CPU", value=alone.cpu_us / load.cpu_us),
+        _lower(f"{name} memory", memory_mib, 400, unit="MiB"),
+    ]
+    return rows
+
+
+def _batches(service: Service) -> tuple[float, float]:
+    """Requests and ticks so far, from the counters."""
+    import http.client
+
+    connection = http.client.HTTPConnection("127.0.0.1", service.port)
+    with closing(connection):
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    return (
+        float(_found(r"momentary_batch_requests_sum (\S+)", text)),
+        float(_found(r"momentary_batch_requests_count (\S+)", text)),
+    )
+
+
+def starts(home: Path, *, items: int, runs: int = 5) -> list[Row]:
+    """From the command to the first answer, again and again."""
+    taken = []
+    for _ in range(runs):
+        begun = time.perf_counter()
+        with Service(home) as service:
+            service.ask("POST", "/v1/recommend", {"k": 20})
+            taken.append(time.perf_counter() - begun)
+    what = f"{items:,} items: start to first answer, median"
+    return [_lower(what, statistics.median(taken), 2, unit="s")]
+
+
+def swapped(home: Path, versions: list[str], *, items: int, swaps: int = 6) -> list[Row]:
+    """Two models take turns while visitors ask."""
+    statuses: Counter[int] = Counter()
+    served: Counter[str] = Counter()
+    stop = threading.Event()
+
+    def ask(service: Service, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        while not stop.is_set():
+            body = {"items": [f"item-{rng.integers(items)}"], "k": 5}
+            status, answer = service.ask("POST", "/v1/recommend", body)
+            statuses[status] += 1
+            served[f"{answer.get('model_version')} {answer.get('variant')}"] += 1
+
+    with Service(home) as service:
+        visitors = [threading.Thread(target=ask, args=(service, seed)) for seed in range(4)]
+        for each in visitors:
+            each.start()
+        for turn in range(swaps):
+            time.sleep(0.5)
+            wanted = versions[turn % 2]
+            status, _ = service.ask("PUT", "/v1/models/prod", {"version": wanted})
+            if status != 200:
+                raise RuntimeError(f"the swap was answered with {status}")
+        stop.set()
+        for each in visitors:
+            each.join()
+    failed = statuses.total() - statuses[200]
+    fallback = sum(count for name, count in served.items() if not name.endswith(" model"))
+    return [
+        Row(what=f"{swaps} hot swaps under load: answers", value=statuses[200]),
+        _lower("hot swaps under load: failed requests", failed, 0),
+        _lower("hot swaps under load: answers of the fallback", fallback, 0),
+        Row(what="hot swaps under load: models that answered", value=len(served), target=2),
+    ]
+
+
+def large(scratch: Path, *, items: int, target_ms: float, seconds: float) -> Iterator[Row]:
+    """A fixed rate of 500 requests a second over a large catalogue."""
+    home = scratch / f"home-{items}"
+    build(home, items=items)
+    with Service(home) as service:
+        p50_ms, p99_ms, failed = fixed_rate(service.port, items=items, per_s=500, seconds=seconds)
+        memory_mib = service.memory_mib()
+    name = f"{items:,} items, 500 requests/s:"
+    yield Row(what=f"{name} p50", value=p50_ms, unit="ms", better="lower")
+    yield _lower(f"{name} p99", p99_ms, target_ms, unit="ms")
+    yield _lower(f"{name} failed", failed, 0)
+    yield Row(what=f"{name} memory", value=memory_mib, unit="MiB", better="lower")
+    shutil.rmtree(home)
+
+
+def _lower(what: str, value: float, target: float, *, unit: str = "") -> Row:
+    return Row(what=what, value=value, target=target, unit=unit, better="lower")
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--items", type=int, default=37_000)
+    parser.add_argument("--seconds", type=int, default=15)
+    parser.add_argument("--large", type=int, nargs="*", default=[300_000, 1_000_000])
+    options = parser.parse_args()
+    if shutil.which("wrk") is None:
+        sys.exit("wrk is not installed; on Debian: apt-get install wrk")
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        home = scratch / "home"
+        versions = build(home, items=options.items, versions=2)
+        print(f"a simulated shop of {options.items:,} items, {UNITS} units", flush=True)
+        rows += starts(home, items=options.items)
+        rows += main_load(home, items=options.items, seconds=options.seconds)
+        rows += swapped(home, versions, items=options.items)
+        for items in options.large:
+            print(f"a simulated shop of {items:,} items", flush=True)
+            target_ms = 25 if items <= 300_000 else 40
+            rows += large(scratch, items=items, target_ms=target_ms, seconds=options.seconds)
+    whole = len(options.large) == 2 and options.seconds >= 10
+    finish("serving", rows, data={}, seeds=[0], whole=whole)
+
+
+if __name__ == "__main__":
+    main()
