@@ -4,21 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from momentary.errors import MomentaryError
 from momentary.evaluation.tuning import read_settings
+from momentary.learn.stacking import Stack
 from momentary.models import hybrid
 from momentary.models.artifact import make
 from momentary.models.hybrid import (
     Hybrid,
     HybridConfig,
     Part,
-    Stack,
-    candidate_loss,
-    describe,
-    facts_of,
-    forward,
     fused_ranks,
     mixture_shares,
 )
@@ -106,92 +101,6 @@ def test_ranks_are_fused_by_their_reciprocals():
     np.testing.assert_allclose(fused, [0.25 / 61 + 0.75 / 62, 0.75 / 61, 0.0], rtol=1e-6)
 
 
-def network(rng):
-    return hybrid._Network(
-        weights=(rng.normal(size=(3, 4)).astype("f4"), rng.normal(size=(4, 2)).astype("f4")),
-        biases=(rng.normal(size=4).astype("f4"), rng.normal(size=2).astype("f4")),
-        out=rng.normal(size=2).astype("f4"),
-        linear=rng.normal(size=3).astype("f4"),
-    )
-
-
-def test_the_stack_computes_its_equation():
-    rng = np.random.default_rng(2)
-    net, inputs = network(rng), rng.normal(size=(5, 3)).astype("f4")
-    for x, score in zip(inputs, forward(inputs, net), strict=True):
-        first = [
-            max(sum(x[i] * net.weights[0][i, j] for i in range(3)) + net.biases[0][j], 0)
-            for j in range(4)
-        ]
-        second = [
-            max(sum(first[i] * net.weights[1][i, j] for i in range(4)) + net.biases[1][j], 0)
-            for j in range(2)
-        ]
-        by_hand = sum(second[j] * net.out[j] for j in range(2))
-        by_hand += sum(x[i] * net.linear[i] for i in range(3))
-        assert score == pytest.approx(by_hand, rel=1e-5)
-
-
-def test_training_and_answering_compute_the_same():
-    rng = np.random.default_rng(3)
-    net, inputs = network(rng), rng.normal(size=(5, 3)).astype("f4")
-    layers = [array for pair in zip(net.weights, net.biases, strict=True) for array in pair]
-    tensors = [torch.from_numpy(array) for array in (net.out, net.linear, *layers)]
-    trained = hybrid._trained_forward(
-        torch.from_numpy(inputs), tensors, dropout=0.0, chance=torch.Generator()
-    )
-    np.testing.assert_allclose(trained.numpy(), forward(inputs, net), rtol=1e-5)
-
-
-def test_the_loss_is_a_softmax_over_each_questions_candidates():
-    scores = torch.tensor([1.0, 2.0, 0.5, -1.0, 3.0], requires_grad=True)
-    question, targets = torch.tensor([0, 0, 0, 1, 1]), torch.tensor([1, 3])
-    loss = candidate_loss(scores, question, targets)
-    gradient = torch.autograd.grad(loss, scores)[0].numpy()
-    first = np.exp([1.0, 2.0, 0.5]) / np.exp([1.0, 2.0, 0.5]).sum()
-    second = np.exp([-1.0, 3.0]) / np.exp([-1.0, 3.0]).sum()
-    assert loss.item() == pytest.approx(-(np.log(first[1]) + np.log(second[0])) / 2, rel=1e-5)
-    by_hand = np.concatenate([first - [0, 1, 0], second - [1, 0]]) / 2
-    np.testing.assert_allclose(gradient, by_hand, rtol=1e-5)
-
-
-def test_candidates_are_the_best_of_each_part_and_ties_go_to_the_earlier_item():
-    chances = np.zeros((2, 1, 6), dtype=np.float32)
-    chances[0, 0] = [0.1, 0.4, 0.1, 0.1, 0.3, 0.0]
-    chances[1, 0] = [0.0, 0.0, 0.0, 0.2, 0.0, 0.8]
-    asked = Sessions.from_lists([[4]])
-    answers = describe(chances, np.array([3, 1]), sessions=asked, facts=facts(asked, 6))
-    count = answers.counts[0]
-    assert answers.candidates[0, :count].tolist() == [1, 4, 0, 5]
-    said = answers.features[0, :count]
-    np.testing.assert_allclose(said[:, 0], np.log([0.4, 0.3, 0.1, 1e-30]).clip(-16), rtol=1e-5)
-    np.testing.assert_allclose(said[:, 2], [1, 1 / 2, 1 / 3, 0], rtol=1e-6)
-    np.testing.assert_allclose(said[:, hybrid._A_PART + 2], [0, 0, 0, 1])
-
-
-def facts(sessions, n_items):
-    return facts_of(sessions, n_items=n_items, life=float(len(sessions.items)))
-
-
-def test_features_tell_of_repeats_and_of_pairs():
-    past = Sessions.from_lists([[0, 1, 2], [0, 1], [1, 0]])
-    chances = np.full((1, 1, 4), 0.25, dtype=np.float32)
-    asked = Sessions.from_lists([[0, 2, 0]])
-    answers = describe(chances, np.array([4]), sessions=asked, facts=facts(past, 4))
-    said = {
-        int(item): answers.features[0, place] for place, item in enumerate(answers.candidates[0])
-    }
-    repeat, pairs = hybrid._A_PART, hybrid._A_PART + hybrid._REPEAT + hybrid._ITEM
-    assert said[0][repeat : repeat + 4].tolist() == pytest.approx([1, np.log(2), 1, 1])
-    assert said[2][repeat : repeat + 6].tolist() == pytest.approx([1, 0, 1 / 2, 0, np.log(2), 1])
-    assert said[2][repeat + 6] == 1  # it followed the last item once
-    assert not said[1][repeat : repeat + hybrid._REPEAT].any()
-    # 0 -> 1 twice at once, 1 -> 0 once; 0 -> 2 once, two steps on
-    assert np.expm1(said[1][pairs : pairs + 5]).tolist() == pytest.approx([2, 0, 2, 1, 1])
-    assert np.expm1(said[2][pairs : pairs + 5]).tolist() == pytest.approx([0, 1, 0.5, 0, 0])
-    assert not said[3][pairs : pairs + hybrid._LAST].any()
-
-
 def test_what_is_no_candidate_follows_in_the_order_of_the_mixture(world):
     train, history, _ = world
     shallow = tuple(Part(kind=p.kind, settings=p.settings, candidates=3) for p in (RULES, AGAIN))
@@ -233,7 +142,7 @@ def test_too_few_questions_leave_the_probability_blend(world):
     train, history, _ = world
     model = fitted(train, stack=Stack(least_questions=10**6))
     mixed = fitted(train, blend="probability")
-    assert not model._learned.networks
+    assert not model._learned.stack.networks
     np.testing.assert_array_equal(model.score(history), mixed.score(history))
 
 
@@ -269,20 +178,6 @@ def test_negative_scores_are_no_shares(world):
 def test_settings_that_cannot_work_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         HybridConfig(**settings)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"hidden": ()}, "hidden"),
-        ({"epochs": 0}, "epochs is 0"),
-        ({"dropout": 1.0}, "dropout is 1"),
-        ({"learning_rate": 0.0}, "learning_rate is 0"),
-    ],
-)
-def test_a_stack_that_cannot_learn_is_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
-        Stack(**settings)
 
 
 def test_a_part_keeps_an_infinite_setting_as_text_for_json():

@@ -1,0 +1,340 @@
+"""Candidates of a question, and what there is to say of each of them in numbers."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from momentary.learn.facts import (
+    AHEAD,
+    BEHIND,
+    ITEM,
+    LATELY,
+    NEXT,
+    PAIR,
+    SECOND,
+    TOGETHER,
+    Facts,
+)
+from momentary.types import FloatArray, IntArray, Sessions
+
+_LEAST_LOG = -16.0
+_LATEST = 15
+
+A_PART = 5
+"""Numbers that are said of a candidate for each part; the third is 1 / (1 + rank)."""
+# Of the candidate's place in the session, of it and its items, and of the session alone.
+_REPEAT, _LAST, _EARLIER, _VISIT, _SESSION = 8, 14, 9, 4, 5
+
+
+def groups(parts: int) -> list[slice]:
+    """The columns of each source of evidence; those of the session alone belong to none."""
+    widths = [A_PART] * parts + [_REPEAT, ITEM, _LAST + _EARLIER, _VISIT]
+    ends = np.cumsum(widths)
+    return [slice(int(end) - width, int(end)) for end, width in zip(ends, widths, strict=True)]
+
+
+def width_of(parts: int) -> int:
+    """How many numbers are said of a candidate."""
+    return parts * A_PART + _REPEAT + ITEM + _LAST + _EARLIER + _VISIT + _SESSION
+
+
+class _Questions(NamedTuple):
+    """What the kernels read.
+
+    Attributes:
+        probabilities: Shape (parts, rows, items).
+        limits: Candidates of each part. Shape (parts,).
+        items: Of the sessions, end to end. Shape (events,).
+        offsets: Shape (rows + 1,).
+    """
+
+    probabilities: FloatArray
+    limits: IntArray
+    items: IntArray
+    offsets: IntArray
+
+
+class Answers(NamedTuple):
+    """What the kernels write.
+
+    Attributes:
+        candidates: Item indices. Shape (rows, most).
+        counts: How many of them there are. Shape (rows,).
+        ranks: By part from 0; the part's limit for what is not among its best. (most, parts)
+        features: Shape (rows, most, features).
+        slot: Place of an item among the row's candidates, -1 for none. Shape (items,).
+    """
+
+    candidates: NDArray[np.int32]
+    counts: IntArray
+    ranks: NDArray[np.int32]
+    features: FloatArray
+    slot: NDArray[np.int32]
+
+
+def nothing_to_say(parts: int) -> Answers:
+    """The answers to no questions."""
+    return _blank(parts, rows=0, most=1, n_items=0)
+
+
+def describe(
+    probabilities: FloatArray, limits: IntArray, *, sessions: Sessions, facts: Facts
+) -> Answers:
+    """Find the candidates of some sessions and what there is to say of each."""
+    parts, rows, n_items = probabilities.shape
+    most = int(min(np.minimum(limits, n_items).sum(), n_items))
+    answers = _blank(parts, rows=rows, most=most, n_items=n_items)
+    # Copies, because a read-only array would have the kernels compiled once more.
+    asked = _Questions(probabilities, limits, np.array(sessions.items), np.array(sessions.offsets))
+    _describe(asked, facts, answers)
+    return answers
+
+
+def _blank(parts: int, *, rows: int, most: int, n_items: int) -> Answers:
+    return Answers(
+        candidates=np.full((rows, most), -1, dtype=np.int32),
+        counts=np.zeros(rows, dtype=np.int64),
+        ranks=np.zeros((most, parts), dtype=np.int32),
+        features=np.zeros((rows, most, width_of(parts)), dtype=np.float32),
+        slot=np.full(n_items, -1, dtype=np.int32),
+    )
+
+
+@numba.njit(cache=True, nogil=True)
+def _describe(asked: _Questions, facts: Facts, answers: Answers) -> None:
+    for row in range(len(asked.offsets) - 1):
+        count = _gather(asked, answers, row)
+        query = asked.items[asked.offsets[row] : asked.offsets[row + 1]]
+        chosen = answers.candidates[row, :count]
+        features = answers.features[row, :count]
+        at = _say_parts(asked, answers, row)
+        at = _say_repeats(query, chosen, features, at)
+        features[:, at : at + ITEM] = facts.items[chosen]
+        at += ITEM
+        _say_pairs(query, facts, answers.slot, features[:, at:])
+        at += _LAST + _EARLIER + _VISIT
+        _say_session(query, facts, features[:, at:])
+        for item in chosen:
+            answers.slot[item] = -1
+
+
+@numba.njit(cache=True, nogil=True)
+def _worse(probabilities: FloatArray, one: int, other: int) -> bool:
+    """Of equal items the one that appeared later is worse."""
+    if probabilities[one] == probabilities[other]:
+        return one > other
+    return bool(probabilities[one] < probabilities[other])
+
+
+@numba.njit(cache=True, nogil=True)
+def _sink(  # noqa: PLR0917 - kernels are called by position
+    probabilities: FloatArray, heap: NDArray[np.int32], start: int, size: int
+) -> None:
+    """Let an entry of a heap, whose worst item is on top, sink to where it belongs."""
+    at = start
+    while 2 * at + 1 < size:
+        child = 2 * at + 1
+        if child + 1 < size and _worse(probabilities, heap[child + 1], heap[child]):
+            child += 1
+        if not _worse(probabilities, heap[child], heap[at]):
+            break
+        heap[at], heap[child] = heap[child], heap[at]
+        at = child
+
+
+@numba.njit(cache=True, nogil=True)
+def _best(probabilities: FloatArray, limit: int) -> NDArray[np.int32]:
+    """The most probable items, best first."""
+    size = min(limit, len(probabilities))
+    heap = np.arange(size).astype(np.int32)
+    for start in range(size - 1, -1, -1):
+        _sink(probabilities, heap, start, size)
+    if size:
+        bound = probabilities[heap[0]]
+        for item in range(size, len(probabilities)):
+            if probabilities[item] > bound:
+                heap[0] = item
+                _sink(probabilities, heap, 0, size)
+                bound = probabilities[heap[0]]
+    for last in range(size - 1, 0, -1):
+        heap[0], heap[last] = heap[last], heap[0]
+        _sink(probabilities, heap, 0, last)
+    return heap
+
+
+@numba.njit(cache=True, nogil=True)
+def _gather(asked: _Questions, answers: Answers, row: int) -> int:
+    """Join the parts' best items; how many there are."""
+    count = 0
+    for part in range(len(asked.limits)):
+        best = _best(asked.probabilities[part, row], asked.limits[part])
+        for rank in range(len(best)):
+            item = best[rank]
+            place = answers.slot[item]
+            if place < 0:
+                place = count
+                answers.slot[item] = place
+                answers.candidates[row, place] = item
+                for each in range(len(asked.limits)):
+                    answers.ranks[place, each] = -1
+                count += 1
+            answers.ranks[place, part] = rank
+    answers.counts[row] = count
+    return count
+
+
+@numba.njit(cache=True, nogil=True)
+def _say_parts(asked: _Questions, answers: Answers, row: int) -> int:
+    at = 0
+    for part in range(len(asked.limits)):
+        chances = asked.probabilities[part, row]
+        top = _LEAST_LOG
+        for place in range(answers.counts[row]):
+            chance = chances[answers.candidates[row, place]]
+            value = max(math.log(chance + 1e-30), _LEAST_LOG)
+            answers.features[row, place, at] = value
+            top = max(top, value)
+        for place in range(answers.counts[row]):
+            said = answers.features[row, place, at : at + A_PART]
+            rank = answers.ranks[place, part]
+            said[1] = said[0] - top
+            said[2] = 1.0 / (rank + 1.0) if rank >= 0 else 0.0
+            said[3] = math.log(rank + 1.0 if rank >= 0 else 2.0 * asked.limits[part] + 1.0)
+            said[4] = top
+        at += A_PART
+    return at
+
+
+@numba.njit(cache=True, nogil=True)
+def _say_repeats(  # noqa: PLR0917 - kernels are called by position
+    query: IntArray, chosen: NDArray[np.int32], features: FloatArray, at: int
+) -> int:
+    size = len(query)
+    for place in range(len(chosen)):
+        said = features[place, at : at + _REPEAT]
+        times, steps, followed = 0, -1, 0.0
+        for position in range(size - 1, -1, -1):
+            if query[position] == chosen[place]:
+                times += 1
+                if steps < 0:
+                    steps = size - 1 - position
+                if position > 0 and query[position - 1] == query[size - 1]:
+                    followed += 1.0
+        if times:
+            said[0] = 1.0
+            said[1] = math.log(times)
+            said[2] = 1.0 / (steps + 1.0)
+            said[3] = 1.0 if steps == 0 else 0.0
+            said[4] = math.log(steps + 1.0)
+            said[5] = 1.0 if steps == 1 else 0.0
+            said[6] = followed
+            said[7] = times / size
+    return at + _REPEAT
+
+
+@numba.njit(cache=True, nogil=True)
+def _say_pairs(  # noqa: PLR0917 - kernels are called by position
+    query: IntArray, facts: Facts, slot: NDArray[np.int32], features: FloatArray
+) -> None:
+    """Read the pairs of the latest distinct items of the session."""
+    size = len(query)
+    distinct = 0
+    for step in range(min(size, _LATEST)):
+        item = query[size - 1 - step]
+        if _asked_later(query, size - 1 - step):
+            continue
+        distinct += 1
+        for entry in range(facts.indptr[item], facts.indptr[item + 1]):
+            place = slot[facts.partners[entry]]
+            if place >= 0:
+                _say_pair(entry, item, step, facts, features[place])
+    for place in range(len(features)):
+        features[place, _LAST + _EARLIER + 2] /= max(distinct, 1)
+
+
+@numba.njit(cache=True, nogil=True)
+def _asked_later(query: IntArray, position: int) -> bool:
+    for later in range(position + 1, len(query)):  # noqa: SIM110 - Numba knows no generators
+        if query[later] == query[position]:
+            return True
+    return False
+
+
+@numba.njit(cache=True, nogil=True)
+def _say_pair(  # noqa: PLR0917 - kernels are called by position
+    entry: int, item: int, step: int, facts: Facts, features: FloatArray
+) -> None:
+    values = facts.values[entry]
+    other = facts.partners[entry]
+    ahead = values[AHEAD] / (facts.totals[item, AHEAD] + 1.0)
+    if step == 0:
+        _say_last(values, item, other, facts, features)
+    elif step == 1:
+        _say_second(values, item, facts, features[_LAST:])
+    elif step == 2:
+        features[_LAST + 7] = math.log1p(values[AHEAD])
+        features[_LAST + 8] = ahead
+    near = values[TOGETHER] / math.sqrt((facts.counts[item] + 5.0) * (facts.counts[other] + 5.0))
+    said = features[_LAST + _EARLIER :]
+    said[0] += near * 0.8**step
+    said[1] = max(said[1], near)
+    said[2] += 1.0
+    said[3] += ahead
+
+
+@numba.njit(cache=True, nogil=True)
+def _say_last(  # noqa: PLR0917 - kernels are called by position
+    values: FloatArray, item: int, other: int, facts: Facts, said: FloatArray
+) -> None:
+    totals = facts.totals[item]
+    for column in range(PAIR):
+        said[column] = math.log1p(values[column])
+    said[7] = values[NEXT] / (totals[NEXT] + 1.0)
+    said[8] = values[AHEAD] / (totals[AHEAD] + 1.0)
+    said[9] = values[BEHIND] / (totals[BEHIND] + 1.0)
+    said[10] = values[LATELY] / (totals[LATELY] + 0.1)
+    said[11] = values[AHEAD] / (facts.totals[other, BEHIND] + 1.0)
+    said[12] = math.log1p(
+        1000.0 * values[TOGETHER] / ((facts.counts[item] + 5.0) * (facts.counts[other] + 5.0))
+    )
+    said[13] = math.log((values[NEXT] + 0.2) / (totals[NEXT] + 1.0)) + 6.0
+
+
+@numba.njit(cache=True, nogil=True)
+def _say_second(  # noqa: PLR0917 - kernels are called by position
+    values: FloatArray, item: int, facts: Facts, said: FloatArray
+) -> None:
+    said[0] = math.log1p(values[NEXT])
+    said[1] = math.log1p(values[SECOND])
+    said[2] = math.log1p(values[AHEAD])
+    said[3] = math.log1p(values[BEHIND])
+    said[4] = math.log1p(values[TOGETHER])
+    said[5] = values[SECOND] / (facts.totals[item, SECOND] + 1.0)
+    said[6] = values[AHEAD] / (facts.totals[item, AHEAD] + 1.0)
+
+
+@numba.njit(cache=True, nogil=True)
+def _say_session(query: IntArray, facts: Facts, features: FloatArray) -> None:
+    size = len(query)
+    if size == 0:
+        return
+    last = query[size - 1]
+    distinct = 0
+    for position in range(size):
+        if not _asked_later(query, position):
+            distinct += 1
+    again = 0.0
+    for position in range(size - 1):
+        if query[position] == last:
+            again = 1.0
+    for place in range(len(features)):
+        features[place, 0] = math.log(size)
+        features[place, 1] = distinct / size
+        features[place, 2] = facts.items[last, 0]
+        features[place, 3] = math.log1p(facts.totals[last, NEXT])
+        features[place, 4] = again
