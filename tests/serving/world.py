@@ -1,4 +1,4 @@
-"""A small shop for the server's tests; `python -m tests.serving.world HOME PORT` serves it."""
+"""A small shop for the server's tests; `python -m tests.serving.world HOME SETTINGS` serves it."""
 
 from __future__ import annotations
 
@@ -155,12 +155,17 @@ def event(session_id: str | None, item_id: str, **fields: Any) -> dict[str, Any]
 class ServerProcess:
     """A real server in a process of its own on a free port of this machine."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, **limits: Any) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        command = [sys.executable, "-m", "tests.serving.world", str(root), str(self.port)]
-        self.process = subprocess.Popen(command, cwd=ROOT)
+        arguments = [str(root), json.dumps({"port": self.port, **limits})]
+        self._command = [sys.executable, "-m", "tests.serving.world", *arguments]
+        self.start_again()
+
+    def start_again(self) -> None:
+        """Start it, on the same port as before."""
+        self.process = subprocess.Popen(self._command, cwd=ROOT)
         self._wait()
 
     def request(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
@@ -195,8 +200,11 @@ class ServerProcess:
 
 
 def main() -> None:
-    root, port = Path(sys.argv[1]), int(sys.argv[2])
-    settings = ServeSettings(port=port)
+    root, limits = Path(sys.argv[1]), json.loads(sys.argv[2])
+    limits = {
+        name: tuple(each) if isinstance(each, list) else each for name, each in limits.items()
+    }
+    settings = ServeSettings(**limits)
     serve(
         create_app(
             Workspace.open(root, create=True),
