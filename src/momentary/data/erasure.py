@@ -25,8 +25,14 @@ import msgspec
 import sqlalchemy as sa
 
 from momentary.data.events import Erased, EventLog, new_id
-from momentary.data.importer import LOCK_WAIT_S
-from momentary.data.workspace import SEGMENTS, Workspace, exclusive, parquet_sql, sql_text
+from momentary.data.workspace import (
+    LOCK_WAIT_S,
+    SEGMENTS,
+    Workspace,
+    exclusive,
+    parquet_sql,
+    sql_text,
+)
 
 _PENDING = "erasure.pending"
 _DAY_US = 86_400_000_000

@@ -31,6 +31,7 @@ from momentary.data.rows import Cursor, Reject
 from momentary.data.workspace import (
     BUCKET_SQL,
     IMPORTS,
+    LOCK_WAIT_S,
     SEGMENTS,
     VIEW_SCHEMA,
     VISITOR_SQL,
@@ -41,8 +42,6 @@ from momentary.data.workspace import (
 )
 from momentary.errors import DataError
 from momentary.types import Progress, silent
-
-LOCK_WAIT_S = 600.0
 
 
 class ImportReport(msgspec.Struct, frozen=True, kw_only=True):

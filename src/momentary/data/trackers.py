@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from momentary.data.layouts import Layout
+if (
+    TYPE_CHECKING
+):  # the server reads trackers' bodies, and starts faster without the readers of files
+    from momentary.data.layouts import Layout
 
 Record = dict[str, Any]
 

@@ -24,6 +24,9 @@ HEAD = "0002"
 
 BUCKETS = 16
 
+LOCK_WAIT_S = 600.0
+"""How long an import or an erasure waits for another to end."""
+
 IMPORTS = sa.Table(
     "imports",
     METADATA,
