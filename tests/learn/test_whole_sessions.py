@@ -4,13 +4,7 @@ import numpy as np
 import pytest
 
 from momentary.learn.candidates import CandidateSampler
-from momentary.learn.covisits import (
-    PastTransitions,
-    association_vectors,
-    followers,
-    session_weights,
-    transitions,
-)
+from momentary.learn.covisits import association_vectors, followers, session_weights
 from momentary.learn.row_adam import RowAdam
 from momentary.learn.windows import Windows
 from momentary.types import Sessions
@@ -114,36 +108,6 @@ def followed(window):
 def test_followers_are_counted_by_distance_and_recency(window):
     expected = counted(range(len(SESSIONS)), window)
     np.testing.assert_allclose(followed(window).toarray(), expected)
-
-
-def test_transitions_are_shares_of_a_shrunken_row():
-    counts = counted(range(len(SESSIONS)), 2)
-    found = transitions(followed(2), shrinkage=0.5).toarray()
-    np.testing.assert_allclose(found, counts / (counts.sum(axis=1, keepdims=True) + 0.5))
-
-
-@pytest.mark.parametrize("window", [1, 3])
-def test_past_transitions_are_counted_from_earlier_sessions(window):
-    windows = Windows.cut(SESSIONS, longest=20)
-    past = PastTransitions(
-        windows,
-        WEIGHTS[windows.sessions],
-        counts=followed(window),
-        window=window,
-        shrinkage=0.7,
-    )
-    found = past.padded(np.arange(len(windows)))
-    assert found.shape == (4, 6, 6, 2)
-    for place, row in enumerate(windows.sessions):
-        session = SESSIONS.session(row)
-        earlier = counted(range(row), window)
-        for side, matrix in enumerate((earlier, earlier.T)):
-            sums = matrix.sum(axis=1, keepdims=True)
-            shares = matrix / (sums + 0.7 * WEIGHTS[row])
-            for t in range(len(session) - 1):
-                for j in range(t + 1):
-                    expected = shares[session[j], session[t + 1]]
-                    assert found[place, t, j, side] == pytest.approx(expected, abs=1e-6)
 
 
 def test_items_visited_together_have_near_vectors():

@@ -6,6 +6,7 @@ import torch
 
 from momentary.errors import MomentaryError
 from momentary.learn.covisits import followers
+from momentary.learn.past_evidence import PastEvidence
 from momentary.learn.windows import Windows
 from momentary.models.attentive_rnn import AttentiveRNN, AttentiveRNNConfig, _Trainer
 from momentary.types import Sessions
@@ -54,18 +55,39 @@ def gru(state, inputs):
     return np.array(states)
 
 
-def transition_rows(item, *, window, shrinkage, half_life):
+def shares(item, *, window, shrinkage, half_life):
     """P of the items after `item`, and of those before it, counted over all sessions."""
-    ahead, behind = np.zeros(N_ITEMS), np.zeros(N_ITEMS)
+    total = np.zeros((N_ITEMS, N_ITEMS))
     for row in range(len(SESSIONS)):
         session = SESSIONS.session(row)
         weight = 0.5 ** ((len(SESSIONS) - 1 - row) / half_life)
         for i, first in enumerate(session):
             for j, then in enumerate(session):
                 if first != then and 0 < j - i <= window:
-                    ahead[then] += weight * (first == item) / (j - i)
-                    behind[first] += weight * (then == item) / (j - i)
-    return ahead / (ahead.sum() + shrinkage), behind / (behind.sum() + shrinkage)
+                    total[first, then] += weight / (j - i)
+    ahead = total[item] / (total[item].sum() + shrinkage)
+    behind = total[:, item] / (total[:, item].sum() + shrinkage)
+    return ahead, behind
+
+
+def evidence_of(session, config):
+    """f of every item, popularity first, one item and one click at a time."""
+    famous = []
+    for life in config.fame_half_lives:
+        clicks = np.zeros(N_ITEMS)
+        for row in range(len(SESSIONS)):
+            for item in SESSIONS.session(row):
+                clicks[item] += 0.5 ** ((len(SESSIONS) - 1 - row) / life)
+        famous.append(0.3 * np.log((clicks + 0.5) / (clicks + 0.5).mean()))
+    facts = np.zeros((N_ITEMS, 8))
+    counted = {name: getattr(config, name) for name in ("window", "shrinkage", "half_life")}
+    for back, item in enumerate(reversed(session)):
+        ahead, behind = shares(item, **counted)
+        facts[:, min(back, 2)] += ahead
+        facts[:, 3 + min(back, 2)] += behind
+        facts[item, 6 if back == 0 else 7] += 1
+    facts[:, :6] = np.log(1 + 1000 * facts[:, :6])
+    return np.concatenate([np.array(famous).T, facts], axis=1)
 
 
 def chances_in_numpy(model, session):
@@ -84,40 +106,21 @@ def chances_in_numpy(model, session):
     attention = softmax(keys @ linear("look", h[t]) / scale + state["places"][0][back])
     s = linear("mix", np.concatenate([attention @ x, h[t], x[t]])) + x[t]
     s /= np.linalg.norm(s)
-    catalogue = softmax(config.temperature * state["items"] @ s)
+    told = evidence_of(session, config) @ linear("evidence", u[t])
+    catalogue = softmax(config.temperature * state["items"] @ s + told)
 
     pointer = linear("pointed", u) @ linear("point", u[t]) / scale + state["places"][1][back]
     visit = np.zeros(N_ITEMS)
     np.add.at(visit, session, softmax(pointer))
 
-    ahead, behind = np.split(linear("linked", u), 2, axis=1)
-    query = linear("link", u[t])
-    links = softmax(
-        np.concatenate(
-            [
-                ahead @ query / scale + state["places"][2][back],
-                behind @ query / scale + state["places"][3][back],
-            ]
-        )
-    )
-    transition = np.zeros(N_ITEMS)
-    for j, item in enumerate(session):
-        rows = transition_rows(
-            item,
-            window=config.window,
-            shrinkage=config.shrinkage,
-            half_life=config.half_life,
-        )
-        transition += links[j] * rows[0] + links[len(session) + j] * rows[1]
-
     gates = softmax(linear("gates", np.concatenate([u[t], [np.log(1 + t)]])))
-    return gates[0] * catalogue + gates[1] * visit + gates[2] * transition
+    return gates[0] * catalogue + gates[1] * visit
 
 
 @pytest.mark.parametrize("session", [[2], [3, 4, 3], [2, 3, 4, 0, 5, 1]], ids=len)
 def test_scores_are_those_of_the_equations(session):
-    model = fitted(half_life=4)
-    model.state()["places"][:] = np.random.default_rng(0).normal(size=(4, 6))  # training is short
+    model = fitted(half_life=4, fame_half_lives=(2, 5))
+    model.state()["places"][:] = np.random.default_rng(0).normal(size=(2, 6))  # training is short
     scores = model.score(Sessions.from_lists([session]))[0]
     np.testing.assert_allclose(scores, chances_in_numpy(model, session), rtol=2e-4)
 
@@ -157,7 +160,7 @@ def test_one_step_goes_down_the_numerical_gradient():
     assert trainer.step(rows)[0] == pytest.approx(summed, rel=1e-6)
 
 
-def trainer_of(config):
+def trainer_of(config, past=None):
     windows = Windows.cut(SESSIONS, longest=config.max_session)
     return _Trainer(
         config,
@@ -165,19 +168,35 @@ def trainer_of(config):
         counts=followers(
             SESSIONS, weights=np.ones(len(SESSIONS)), n_items=N_ITEMS, window=config.window
         ),
-        seen=np.bincount(SESSIONS.items, minlength=N_ITEMS),
+        past=past_of(config) if past is None else past,
         rng=np.random.default_rng(0),
     )
 
 
+def past_of(config):
+    return PastEvidence.of(
+        SESSIONS,
+        n_items=N_ITEMS,
+        stretches=config.stretches,
+        window=config.window,
+        shrinkage=config.shrinkage,
+        half_life=config.half_life,
+        fame_half_lives=config.fame_half_lives,
+    )
+
+
 def test_the_loss_of_a_whole_softmax_is_the_negative_log_chance():
-    """Without transitions, which in training are those of the past, and all items candidates."""
+    """With all items as candidates, and every session told what was known at the end."""
     config = AttentiveRNNConfig(
         **{**SMALL, "dropout_items": 0, "dropout_hidden": 0, "n_sample": 10_000}
     )
-    trainer = trainer_of(config)
-    with torch.no_grad():
-        trainer.network.gates.bias[2] = -40  # no transitions
+    past = past_of(config)
+    last = {
+        way: getattr(past, way)._replace(shares=getattr(past, way).shares[[-1, -1]])
+        for way in ("ahead", "behind")
+    }
+    stretch = np.zeros(len(SESSIONS), dtype=np.int64)
+    trainer = trainer_of(config, past._replace(stretch=stretch, fame=past.fame[[-1, -1]], **last))
     trainer.pace(0)
     summed, _ = trainer.step(np.arange(len(trainer.windows)))
 
@@ -261,6 +280,8 @@ def test_divergence_is_named():
         ("window", 0),
         ("shrinkage", 0),
         ("half_life", 0),
+        ("fame_half_lives", (0.5,)),
+        ("stretches", 0),
         ("transitions_per_item", 0),
         ("batch_predictions", 0),
         ("n_sample", 0),

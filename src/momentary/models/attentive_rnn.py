@@ -9,30 +9,30 @@ Sources, each for one part:
   temperature, which keeps popular items from winning by their length.
 - Ren et al., "RepeatNet", AAAI 2019, arXiv 1812.02646, after See et al., ACL 2017,
   arXiv 1704.04368: a gate between the catalogue and the items of the visit itself.
-- Garg et al., STAN, SIGIR 2019: counted transitions, recent ones more, as a third way; how far
-  they are trusted is learned from what was counted before each session (Dawid, JRSS A 1984).
+- Garg et al., STAN, SIGIR 2019: what is counted close to each other in time says a lot; how far
+  counts are trusted is learned from what they held before (Dawid, JRSS A 1984).
 
 With e_i = E_i / |E_i| in d numbers, x_j = e of click j after dropout, h = GRU(0.3 sqrt(d) x),
 u_t = [h_t; x_t], positions counted back from t, r = t - j, and k the width of a key:
 
     attention   a_tj = softmax_j((Q h_t + b) . K u_j / sqrt(k) + p_r)
     session     s_t = M [sum_j a_tj x_j; h_t; x_t] + x_t,  scaled to length 1
-    catalogue   V_t(i) = softmax_i(temperature * s_t . e_i)
+    evidence    w_t = W u_t + b_w,  over f_t(i): recent popularity, counted transitions from the
+                visit's clicks, repeats (`learn.past_evidence`)
+    catalogue   V_t(i) = softmax_i(temperature * s_t . e_i + w_t . f_t(i))
     visit       C_t(i) = sum of softmax_j((Q' u_t + b') . K' u_j / sqrt(k) + p'_r) over j with i
-    transition  N_t(i) = sum_{j, w} softmax_{j, w}((Q'' u_t + b'') . K''_w u_j / sqrt(k) + p''_wr)
-                         P_w(i | item j),  w = "followed by" or "follows"
     gates       g_t = softmax(G [u_t; log(1 + t)] + b_g)
-    score       p(i) = g_1 V_t(i) + g_2 C_t(i) + g_3 N_t(i)
+    score       p(i) = g_1 V_t(i) + g_2 C_t(i)
 
-Training maximises log p of every next item, gradients through the whole visit. The sum of V's
-softmax is estimated from the batch's targets and a drawn sample. E starts at the items'
-association vectors.
+Training maximises log p of every next item, gradients through the whole visit; a session is
+told only what was counted before its stretch of time. The sum of V's softmax is estimated from
+the batch's targets and a drawn sample. E starts at the items' association vectors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numba
@@ -49,25 +49,24 @@ from momentary.learn.bounds import require_ranges
 from momentary.learn.candidates import Candidates, CandidateSampler
 from momentary.learn.counts import last_events
 from momentary.learn.covisits import (
-    PastTransitions,
     association_vectors,
     followers,
     session_weights,
-    transitions,
 )
 from momentary.learn.fitted import require_fitted
 from momentary.learn.order import first_appearance, inverse
-from momentary.learn.pruning import strongest_per_row
+from momentary.learn.past_evidence import FACTS, Links, PastEvidence, facts_of
 from momentary.learn.row_adam import RowAdam
 from momentary.learn.threads import one_blas_thread
 from momentary.learn.torch_threads import one_torch_thread
-from momentary.learn.windows import Windows
+from momentary.learn.windows import Padded, Windows
 from momentary.models.protocol import Arrays
 from momentary.types import BoolArray, FloatArray, IntArray, Progress, Sessions, silent
 
 _STEPS_A_REPORT = 50
 _INPUT_SIZE = 0.3  # of each number, about, that enters the GRU
-_FIRST_GATES = (0.0, -1.5, -1.5)
+_FIRST_GATES = (0.0, -1.5)
+_FIRST_TRUST = 0.1
 _NEVER = 1e-9
 _BLOCKED = -1e9
 
@@ -86,6 +85,9 @@ class AttentiveRNNConfig:
             promises.
         half_life: A transition counts half when this many sessions have followed; infinity turns
             that off.
+        fame_half_lives: The same for clicks, in the popularities that the evidence holds.
+        stretches: The sessions are cut into so many for the evidence; more are fresher and cost
+            memory.
         transitions_per_item: The strongest that are kept, each way.
         batch_predictions: Next items asked for in one step, about.
         n_sample: Items drawn for the denominator of a step besides its targets.
@@ -103,6 +105,8 @@ class AttentiveRNNConfig:
     window: int = 8
     shrinkage: float = 1.0
     half_life: float = float("inf")
+    fame_half_lives: tuple[float, ...] = (1_000.0, 8_000.0)
+    stretches: int = 12
     transitions_per_item: int = 300
     batch_predictions: int = 800
     n_sample: int = 1024
@@ -114,6 +118,10 @@ class AttentiveRNNConfig:
 
     def __post_init__(self) -> None:
         require_ranges(self, _RANGES)
+        if not all(life >= 1 for life in self.fame_half_lives):
+            raise ValueError(
+                f"fame_half_lives is {self.fame_half_lives}; each must be 1 session or more."
+            )
 
 
 _RANGES: dict[str, tuple[float, float]] = {
@@ -124,6 +132,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "window": (1, 10_000),
     "shrinkage": (0.001, 1e6),
     "half_life": (1, float("inf")),
+    "stretches": (1, 1_000),
     "transitions_per_item": (1, 1_000_000),
     "batch_predictions": (1, 1_000_000),
     "n_sample": (1, 1_000_000),
@@ -140,15 +149,15 @@ class Reading(NamedTuple):
 
     Attributes:
         session: s_t. Shape (..., units).
-        log_gates: log g_t: catalogue, visit, transition. Shape (..., 3).
+        log_gates: log g_t: catalogue, visit. Shape (..., 2).
         pointer: The weight of every click in C_t. Shape (..., clicks).
-        links: The weight of every click in N_t, each way. Shape (..., clicks, 2).
+        evidence: w_t: popularity by half-life, then the facts. Shape (..., half-lives + FACTS).
     """
 
     session: Tensor
     log_gates: Tensor
     pointer: Tensor
-    links: Tensor
+    evidence: Tensor
 
 
 class Network(nn.Module):
@@ -166,10 +175,9 @@ class Network(nn.Module):
         self.mix = _linear(3 * units, units, bias=False)
         self.point = _linear(2 * units, config.attention)
         self.pointed = _linear(2 * units, config.attention, bias=False)
-        self.link = _linear(2 * units, config.attention)
-        self.linked = _linear(2 * units, 2 * config.attention, bias=False)
-        self.gates = _linear(2 * units + 1, 3)
-        self.places = nn.Parameter(torch.zeros(4, places))
+        self.gates = _linear(2 * units + 1, 2)
+        self.evidence = _linear(2 * units, len(config.fame_half_lives) + FACTS)
+        self.places = nn.Parameter(torch.zeros(2, places))
 
     def start(self, rng: torch.Generator) -> None:
         """Draw the first weights; the catalogue's gate starts widest."""
@@ -180,6 +188,9 @@ class Network(nn.Module):
                     weight.uniform_(-bound, bound, generator=rng)
             self.gates.weight.mul_(0.3)
             self.gates.bias.copy_(torch.tensor(_FIRST_GATES))
+            self.evidence.weight.mul_(_FIRST_TRUST)
+            self.evidence.bias.zero_()
+            self.evidence.bias[-FACTS:] = _FIRST_TRUST
 
     def forward(
         self,
@@ -208,14 +219,12 @@ class Network(nn.Module):
         context = torch.softmax(attend(self.look(h), self.seen(both), 0), -1) @ clicked
         session = self.mix(torch.cat([context, h, x], -1)) + x
         pointer = torch.softmax(attend(self.point(own), self.pointed(both), 1), -1)
-        query, keys = self.link(own), self.linked(both).chunk(2, -1)
-        links = torch.stack([attend(query, key, 2 + way) for way, key in enumerate(keys)], -1)
         depth = torch.log1p(back[:, :, :1].float()).expand(len(x), -1, 1)
         return Reading(
             session=normalize(session, dim=-1),
             log_gates=torch.log_softmax(self.gates(torch.cat([own, depth], -1)), -1),
             pointer=pointer,
-            links=torch.softmax(links.flatten(2), -1).view_as(links),
+            evidence=self.evidence(own),
         )
 
 
@@ -238,7 +247,7 @@ class Drop:
 
 
 class AttentiveRNN:
-    """GRU with attention, a pointer and counted transitions; see the module for the equations."""
+    """GRU with attention, a pointer and counted evidence; see the module for the equations."""
 
     kind: ClassVar[str] = "attentive_rnn"
 
@@ -285,17 +294,28 @@ class AttentiveRNN:
             )
         weights = session_weights(len(ours), half_life=config.half_life)
         counts = followers(ours, weights=weights, n_items=n_items, window=config.window)
-        seen = np.bincount(ours.items, minlength=n_items)
         with one_torch_thread(), one_blas_thread():
-            trainer = _Trainer(config, windows, counts=counts, seen=seen, rng=rng)
+            past = PastEvidence.of(
+                ours,
+                n_items=n_items,
+                stretches=config.stretches,
+                window=config.window,
+                shrinkage=config.shrinkage,
+                half_life=config.half_life,
+                fame_half_lives=config.fame_half_lives,
+            )
+            trainer = _Trainer(config, windows, counts=counts, past=past, rng=rng)
             self.losses = trainer.run(progress)
         network = trainer.network.requires_grad_(requires_grad=False)
         network.items = normalize(network.items, dim=-1)[torch.from_numpy(number)]
+        seen = np.bincount(sessions.items, minlength=n_items)
+        most = config.transitions_per_item
         self._learned = _Learned(
             network=network,
-            ahead=_Shares.of(counts, number, config),
-            behind=_Shares.of(counts.T.tocsr(), number, config),
-            popularity=(seen / seen.sum())[number].astype(np.float32),
+            ahead=past.ahead.last(number=number, limit=most),
+            behind=past.behind.last(number=number, limit=most),
+            fame=past.fame[-1][number],
+            popularity=(seen / seen.sum()).astype(np.float32),
         )
         return self
 
@@ -307,20 +327,24 @@ class AttentiveRNN:
         """
         learned = require_fitted(self._learned, self)
         visits = last_events(_keep(sessions, learned.popularity > 0), self._config.max_session)
-        scores = np.tile(learned.popularity, (len(visits), 1))
         rows = np.flatnonzero(visits.lengths)
-        if len(rows):
-            with torch.inference_mode(), one_torch_thread():
-                scores[rows] = learned.chances(visits.take(rows))
+        if not len(rows):
+            return np.tile(learned.popularity, (len(visits), 1))
+        with torch.inference_mode(), one_torch_thread():
+            chances = learned.chances(visits.take(rows))
+        if len(rows) == len(visits):
+            return chances
+        scores = np.tile(learned.popularity, (len(visits), 1))
+        scores[rows] = chances
         return scores
 
     def state(self) -> Arrays:
         """The weights by name, the transitions each way, and the items' shares of clicks."""
         learned = require_fitted(self._learned, self)
         arrays: Arrays = {name: w.numpy() for name, w in learned.network.state_dict().items()}
-        for way, shares in (("ahead", learned.ahead), ("behind", learned.behind)):
-            arrays |= {f"{way}_{part}": array for part, array in shares._asdict().items()}
-        return arrays | {"popularity": learned.popularity}
+        for way, links in (("ahead", learned.ahead), ("behind", learned.behind)):
+            arrays |= {f"{way}_{part}": array for part, array in links._asdict().items()}
+        return arrays | {"popularity": learned.popularity, "fame": learned.fame}
 
     @classmethod
     def from_state(cls, config: AttentiveRNNConfig, state: Mapping[str, NDArray[Any]]) -> Self:
@@ -330,45 +354,17 @@ class AttentiveRNN:
         weights = {name: torch.from_numpy(np.array(state[name])) for name in network.state_dict()}
         network.load_state_dict(weights)
         ahead, behind = (
-            _Shares(*(np.array(state[f"{way}_{part}"]) for part in _Shares._fields))
+            Links(*(np.array(state[f"{way}_{part}"]) for part in Links._fields))
             for way in ("ahead", "behind")
         )
         model._learned = _Learned(
             network=network.requires_grad_(requires_grad=False),
             ahead=ahead,
             behind=behind,
+            fame=np.array(state["fame"]),
             popularity=np.array(state["popularity"]),
         )
         return model
-
-
-class _Shares(NamedTuple):
-    """P_w in rows: item i leads to `columns[starts[i]:starts[i + 1]]`."""
-
-    starts: IntArray
-    columns: NDArray[np.int32]
-    values: FloatArray
-
-    @classmethod
-    def of(cls, counts: sparse.csr_matrix, number: IntArray, config: AttentiveRNNConfig) -> _Shares:
-        """The strongest transitions of every item, in the caller's numbers."""
-        shares = transitions(counts, shrinkage=config.shrinkage)
-        shares.sort_indices()
-        kept = strongest_per_row(
-            shares.data.astype(np.float32),
-            shares.indptr.astype(np.int64),
-            shares.indices,
-            limit=config.transitions_per_item,
-            rank=np.arange(len(number)),
-        )
-        row = np.repeat(np.arange(len(number)), np.diff(shares.indptr))[kept]
-        order = inverse(number)
-        pruned = sparse.csr_matrix(
-            (shares.data[kept].astype(np.float32), (order[row], order[shares.indices[kept]])),
-            shape=shares.shape,
-        )
-        pruned.sort_indices()
-        return cls(pruned.indptr.astype(np.int64), pruned.indices.astype(np.int32), pruned.data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -378,56 +374,76 @@ class _Learned:
     Attributes:
         ahead: Items by what follows them.
         behind: Items by what they follow.
+        fame: Log of each item's recent share of clicks, by half-life. Shape (items, half-lives).
         popularity: Each item's share of all clicks, 0 if it was never seen. Shape (items,).
+        unseen: Items that were never seen. Shape (items,).
+        tables: Item vectors beside popularity, so that one product gives both. Shape (items,
+            units + half-lives).
     """
 
     network: Network
-    ahead: _Shares
-    behind: _Shares
+    ahead: Links
+    behind: Links
+    fame: FloatArray
     popularity: FloatArray
+    unseen: IntArray = field(init=False)
+    tables: FloatArray = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "unseen", np.flatnonzero(self.popularity == 0))
+        tables = np.concatenate([self.network.items.numpy(), self.fame], axis=1)
+        object.__setattr__(self, "tables", tables)
 
     def chances(self, visits: Sessions) -> FloatArray:
         """The chance of every item after visits of one or more clicks. Shape (visits, items)."""
         network, lengths = self.network, visits.lengths
         places = np.arange(int(lengths.max()))
         events = np.minimum(visits.offsets[:-1, None] + places, len(visits.items) - 1)
-        clicks = torch.from_numpy(visits.items[events])
+        clicks = visits.items[events]
         last = torch.from_numpy(lengths - 1)[:, None]
-        reading = network(embedding(clicks, network.items), Drop(), at=last)
-        logits = reading.session[:, 0] @ network.items.T * network.config.temperature
-        logits[:, torch.from_numpy(self.popularity == 0)] = float("-inf")
+        vectors = embedding(torch.from_numpy(clicks), network.items)
+        reading = network(vectors, Drop(), at=last)
+        evidence = reading.evidence[:, 0].numpy()
+        session = reading.session[:, 0].numpy() * np.float32(network.config.temperature)
+        scores = self.logits(session, evidence)
+        facts = facts_of(
+            (clicks, places == lengths[:, None] - 1),
+            np.zeros(len(clicks), dtype=np.int64),
+            (self.ahead, self.behind),
+            place=np.arange(len(self.popularity)),
+            candidates=len(self.popularity),
+        )
+        told = (facts.values * evidence[facts.questions, -FACTS:]).sum(axis=1)
+        scores[facts.questions, facts.candidates] += told
+        scores[:, self.unseen] = -np.inf
         gates = reading.log_gates[:, 0].exp()
-        scores: FloatArray = torch.softmax(logits, 1).mul_(gates[:, :1]).numpy()
+        scores = torch.softmax(torch.from_numpy(scores), 1).mul_(gates[:, :1]).numpy()
         _point(
             visits.items,
             visits.offsets,
             (reading.pointer[:, 0] * gates[:, 1:2]).numpy(),
-            (reading.links[:, 0] * gates[:, 2:, None]).numpy(),
-            (self.ahead, self.behind),
             scores,
         )
         return scores
 
+    def logits(self, session: FloatArray, evidence: FloatArray) -> FloatArray:
+        """The part of the catalogue's logits that no single click tells. Shape (visits, items)."""
+        query = np.concatenate([session, evidence[:, :-FACTS]], axis=1)
+        with one_blas_thread():
+            # One vector against a matrix takes half the time of a product of two matrices.
+            one = len(query) == 1
+            found: FloatArray = (self.tables @ query[0])[None] if one else query @ self.tables.T
+        return found
+
 
 @numba.njit(cache=True, nogil=True)
 def _point(  # noqa: PLR0917 - kernels are called by position
-    items: IntArray,
-    offsets: IntArray,
-    pointer: FloatArray,
-    links: FloatArray,
-    shares: tuple[_Shares, _Shares],
-    scores: FloatArray,
+    items: IntArray, offsets: IntArray, pointer: FloatArray, scores: FloatArray
 ) -> None:
-    """Add the chances of the visit's items, and of those that they lead to."""
-    ahead, behind = shares
+    """Add the chances of the visit's items."""
     for row in range(len(scores)):
         for place in range(offsets[row + 1] - offsets[row]):
-            item = items[offsets[row] + place]
-            scores[row, item] += pointer[row, place]
-            for entry in range(ahead.starts[item], ahead.starts[item + 1]):
-                scores[row, ahead.columns[entry]] += links[row, place, 0] * ahead.values[entry]
-            for entry in range(behind.starts[item], behind.starts[item + 1]):
-                scores[row, behind.columns[entry]] += links[row, place, 1] * behind.values[entry]
+            scores[row, items[offsets[row] + place]] += pointer[row, place]
 
 
 def _keep(sessions: Sessions, known: BoolArray) -> Sessions:
@@ -453,22 +469,17 @@ class _Trainer:
         windows: Windows,
         *,
         counts: sparse.csr_matrix,
-        seen: IntArray,
+        past: PastEvidence,
         rng: np.random.Generator,
     ) -> None:
-        self.config, self.windows, self.rng = config, windows, rng
+        self.config, self.windows, self.past, self.rng = config, windows, past, rng
+        self.fame = torch.from_numpy(past.fame)
+        self.place = np.full(counts.shape[0], -1, dtype=np.int64)
         vectors = association_vectors(counts, width=config.units, rng=rng)
         self.network = Network(config, torch.from_numpy(vectors))
         self.network.start(torch.Generator().manual_seed(int(rng.integers(2**63))))
         self.drop = Drop(rng)
-        weights = session_weights(int(windows.sessions.max()) + 1, half_life=config.half_life)
-        self.links = PastTransitions(
-            windows,
-            weights[windows.sessions],
-            counts=counts,
-            window=config.window,
-            shrinkage=config.shrinkage,
-        )
+        seen = np.bincount(windows.items, minlength=len(self.place))
         self.candidates = CandidateSampler(
             seen, n_sample=config.n_sample, alpha=config.sample_alpha, rng=rng
         )
@@ -518,12 +529,11 @@ class _Trainer:
 
         reading = self.network(self.drop(clicked, self.config.dropout_items), self.drop)
         same = clicks[asked.nonzero()[:, 0]] == targets[:, None]
-        shares = torch.from_numpy(self.links.padded(rows))[asked]
+        told = self.evidence((rows, padded), drawn, reading.evidence[asked])
         parts = torch.stack(
             [
-                self.catalogue(reading.session[asked], offered, drawn),
+                self.catalogue(reading.session[asked] @ offered.T, told, drawn),
                 torch.log((reading.pointer[asked] * same).sum(1) + _NEVER),
-                torch.log((reading.links[asked] * shares).sum((1, 2)) + _NEVER),
             ],
             dim=1,
         )
@@ -538,17 +548,47 @@ class _Trainer:
 
     def catalogue(
         self,
-        session: Float[Tensor, "asked units"],
-        offered: Float[Tensor, "candidates units"],
+        cosines: Float[Tensor, "asked candidates"],
+        told: Float[Tensor, "asked candidates"],
         drawn: Candidates,
     ) -> Float[Tensor, " asked"]:
         """The log of V at the targets, the sum of the softmax estimated from the candidates."""
-        logits = session @ offered.T * self.config.temperature
+        logits = cosines * self.config.temperature + told
         target = torch.from_numpy(drawn.targets)[:, None]
         # The target is there for certain; everything else is there by chance.
         corrected = logits - torch.from_numpy(drawn.log_inclusion)
         own = logits.gather(1, target)
         return (own - torch.logsumexp(corrected.scatter(1, target, own), 1, keepdim=True))[:, 0]
+
+    def evidence(
+        self, batch: tuple[IntArray, Padded], drawn: Candidates, trust: Float[Tensor, "asked told"]
+    ) -> Float[Tensor, "asked candidates"]:
+        """Score every candidate by w . f, from what was known before the stretch of each window."""
+        rows, padded = batch
+        stretch = self.past.stretch[self.windows.sessions[rows]]
+        self.place[drawn.items] = np.arange(len(drawn.items))
+        facts = facts_of(
+            (padded.items[:, :-1], padded.asked),
+            stretch,
+            (self.past.ahead, self.past.behind),
+            place=self.place,
+            candidates=len(drawn.items),
+        )
+        self.place[drawn.items] = -1
+        questions = torch.from_numpy(facts.questions)
+        values = torch.from_numpy(facts.values).to(trust.dtype)
+        known = (values * trust[questions, -FACTS:]).sum(1)
+        # Popularity by a product: a question's trust stands in the columns of its own stretch.
+        stretches = len(self.fame) - 1
+        at = np.repeat(stretch, padded.asked.sum(axis=1))
+        chosen = torch.zeros(len(trust), stretches, dtype=trust.dtype)
+        chosen[torch.arange(len(trust)), torch.from_numpy(at)] = 1
+        wide = (chosen[:, :, None] * trust[:, None, :-FACTS]).flatten(1)
+        fame = self.fame[:stretches, torch.from_numpy(drawn.items)].to(trust.dtype)
+        famous = wide @ fame.permute(0, 2, 1).flatten(0, 1)
+        return famous.index_put(
+            (questions, torch.from_numpy(facts.candidates)), known, accumulate=True
+        )
 
 
 def _check(loss: float) -> None:
