@@ -62,9 +62,9 @@ def test_batches_hold_every_window_once_and_about_as_many_predictions():
 def test_candidates_are_distinct_and_hold_every_target():
     counts = np.array([5, 0, 1, 30, 2, 9])
     sampler = CandidateSampler(counts, n_sample=3, alpha=0.5, rng=np.random.default_rng(0))
-    targets = np.array([3, 5, 3, 0])
-    drawn = sampler.draw(targets)
-    np.testing.assert_array_equal(drawn.items[drawn.targets], targets)
+    own = np.array([[3, 5], [3, 0]])
+    drawn = sampler.draw(own)
+    np.testing.assert_array_equal(drawn.items[drawn.places], own)
     assert (np.diff(drawn.items) > 0).all()
     assert 1 not in drawn.items
 

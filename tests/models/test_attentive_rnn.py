@@ -137,8 +137,8 @@ def test_one_step_goes_down_the_numerical_gradient():
     trainer.network.double()
     rows = np.arange(len(trainer.windows))
     drawn = trainer.candidates.draw(np.arange(N_ITEMS))
-    trainer.candidates.draw = lambda targets: drawn._replace(
-        targets=np.searchsorted(drawn.items, targets)
+    trainer.candidates.draw = lambda own, **_: drawn._replace(
+        places=np.searchsorted(drawn.items, own)
     )
     trainer.pace(0)
     summed, count = trainer.step(rows)  # the rate is 0: the weights stay

@@ -14,26 +14,29 @@ class Candidates(NamedTuple):
 
     Attributes:
         items: Shape (candidates,).
-        targets: Where each target stands among them. Shape (batch,).
-        log_inclusion: Log of the chance that a step holds the item. Shape (candidates,).
+        places: Where each of the batch's own items stands among them. Shape of the batch.
+        log_inclusion: Log of the chance that a step holds the item for the sake of others. Shape
+            (candidates,).
     """
 
     items: IntArray
-    targets: IntArray
+    places: IntArray
     log_inclusion: FloatArray
 
 
 class CandidateSampler:
-    """Draws the batch's own targets and items by popularity ** alpha, without duplicates.
+    """Takes the batch's own items and others drawn by popularity ** alpha, without duplicates.
 
     Dividing each candidate's exp(score) by its inclusion probability makes the sum an unbiased
     estimate of the whole one (Horvitz & Thompson, JASA 1952): with n draws from q, and a batch
-    of b targets that follow the popularity p,
+    of b events that follow the popularity p,
 
         inclusion(i) = 1 - exp(-(b p_i + n q_i))
 
-    The logQ correction (Bengio & Senecal 2008) is its limit for rare items; here a popular item,
-    which nearly every step holds, counts as it does in the whole softmax.
+    For a question of a session that is in the batch, that session's own items are there for
+    certain: their chance is 1, and whoever asks has to see to it. The logQ correction (Bengio &
+    Senecal 2008) is the limit for rare items; here a popular item, which nearly every step holds,
+    counts as it does in the whole softmax.
 
     Args:
         counts: How often each item was seen. Shape (items,).
@@ -54,14 +57,19 @@ class CandidateSampler:
         self._n_sample = n_sample
         self._rng = rng
 
-    def draw(self, targets: IntArray) -> Candidates:
-        """The candidates of a step with these targets."""
+    def draw(self, own: IntArray, *, events: int | None = None) -> Candidates:
+        """The candidates of a step whose sessions hold `own`, an array of items of any shape.
+
+        `events` says how many of them are events, where others are padding.
+        """
         at = self._rng.random(self._n_sample) * self._cumulative[-1]
         negatives = np.searchsorted(self._cumulative, at, side="right")
-        items, places = np.unique(np.concatenate([targets, negatives]), return_inverse=True)
-        expected = len(targets) * self._popularity[items] + self._drawn[items]
+        joined = np.concatenate([own.ravel(), negatives])
+        items, places = np.unique(joined, return_inverse=True)
+        count = own.size if events is None else events
+        expected = count * self._popularity[items] + self._drawn[items]
         return Candidates(
             items=items,
-            targets=places[: len(targets)],
+            places=places[: own.size].reshape(own.shape),
             log_inclusion=np.log(-np.expm1(-expected)).astype(np.float32),
         )

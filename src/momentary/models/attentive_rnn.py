@@ -38,7 +38,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numba
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor, nn
@@ -517,7 +517,8 @@ class _Trainer:
         padded = self.windows.padded(rows)
         items, asked = torch.from_numpy(padded.items), torch.from_numpy(padded.asked)
         clicks, targets = items[:, :-1], items[:, 1:][asked]
-        drawn = self.candidates.draw(targets.numpy())
+        events = int((self.windows.inputs[rows] + 1).sum())
+        drawn = self.candidates.draw(padded.items, events=events)
         # Each vector that the step needs is taken once, so that its gradient stays small.
         touched, place = np.unique(
             np.concatenate([padded.items[:, :-1].ravel(), drawn.items]), return_inverse=True
@@ -530,9 +531,11 @@ class _Trainer:
         reading = self.network(self.drop(clicked, self.config.dropout_items), self.drop)
         same = clicks[asked.nonzero()[:, 0]] == targets[:, None]
         told = self.evidence((rows, padded), drawn, reading.evidence[asked])
+        cosines = reading.session[asked] @ offered.T
+        logits = cosines * self.config.temperature + told
         parts = torch.stack(
             [
-                self.catalogue(reading.session[asked] @ offered.T, told, drawn),
+                self.catalogue(logits, drawn, asked),
                 torch.log((reading.pointer[asked] * same).sum(1) + _NEVER),
             ],
             dim=1,
@@ -548,17 +551,17 @@ class _Trainer:
 
     def catalogue(
         self,
-        cosines: Float[Tensor, "asked candidates"],
-        told: Float[Tensor, "asked candidates"],
+        logits: Float[Tensor, "asked candidates"],
         drawn: Candidates,
+        asked: Bool[Tensor, "windows clicks"],
     ) -> Float[Tensor, " asked"]:
         """The log of V at the targets, the sum of the softmax estimated from the candidates."""
-        logits = cosines * self.config.temperature + told
-        target = torch.from_numpy(drawn.targets)[:, None]
-        # The target is there for certain; everything else is there by chance.
-        corrected = logits - torch.from_numpy(drawn.log_inclusion)
-        own = logits.gather(1, target)
-        return (own - torch.logsumexp(corrected.scatter(1, target, own), 1, keepdim=True))[:, 0]
+        rows, place = asked.nonzero(as_tuple=True)
+        # A visit's own items are there for certain; everything else is there by chance.
+        own = torch.from_numpy(drawn.places)[rows]
+        chance = torch.from_numpy(drawn.log_inclusion).repeat(len(rows), 1).scatter_(1, own, 0)
+        target = logits.gather(1, own.gather(1, place[:, None] + 1))
+        return (target - torch.logsumexp(logits - chance, 1, keepdim=True))[:, 0]
 
     def evidence(
         self, batch: tuple[IntArray, Padded], drawn: Candidates, trust: Float[Tensor, "asked told"]
