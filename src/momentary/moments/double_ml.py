@@ -187,9 +187,7 @@ class _Popularity:
             total += float((expected - counts[outside] * log_rate).sum())
         return total
 
-    def _ridge(
-        self, counts: Matrix, inside: BoolArray, start: Matrix, *, penalty: float
-    ) -> Matrix:
+    def _ridge(self, counts: Matrix, inside: BoolArray, start: Matrix, *, penalty: float) -> Matrix:
         columns, exposure = self._columns[inside], self._exposure[inside]
         total = counts[inside].sum()
         shrink = np.full(columns.shape[1], penalty * 0.1 * total)
