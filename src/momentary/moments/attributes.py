@@ -219,7 +219,7 @@ def parts(mask: Plane) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
 def stroke_density(luma: Plane) -> Plane:
     """How much of both brightening and darkening strokes is near. Shape (height, width - 1)."""
     up, down = sums.strokes(luma, _STROKE_FROM, _STROKE_OVER)
-    return np.minimum(_blur(up, 11), _blur(down, 11))
+    return np.asarray(np.minimum(_blur(up, 11), _blur(down, 11)))
 
 
 def _band(pixels: Pixels) -> Pixels:
@@ -257,7 +257,7 @@ def _clutter(luma: Plane) -> float:
 
 def _symmetry(luma: Plane) -> float:
     total, squares, odd = sums.mirror_sums(_blur(luma, 5))
-    return 1.0 - odd / luma.size / (sums.spread(total, squares, luma.size) ** 2 + 1e-5)
+    return 1.0 - float(odd) / luma.size / (sums.spread(total, squares, luma.size) ** 2 + 1e-5)
 
 
 def _sharpness(luma: Plane) -> float:

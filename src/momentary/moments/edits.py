@@ -20,8 +20,8 @@ strength s from -1 to 1:
   and pasted back. Where it leaves, the ground's colour fades in; the outer band, which says what
   the ground is, stays as it is.
 - centring: g + (1 - a s t) (x - g), t from -1 to 1 along the line from the middle to the centroid:
-  the figure fades on the side it leans to. a = 1 down, and up min(1, 2 times the centroid's
-  distance), so that it does not go past the middle.
+  the figure fades on the side it leans to. a = 1 down, and up the centroid's distance, at most
+  1, so that it does not go past the middle.
 - sharpness: b + (1 + s) (x - b), b the mean over 3 x 3 pixels.
 - object count: up, 1 + round(3 s) copies in a 2 x 2 grid; down, all but the largest part of the
   figure fade to the ground's colour by |s|.
@@ -187,11 +187,11 @@ def _contrast(pixels: Pixels, s: float) -> Colours:
 def _saturation(pixels: Pixels, s: float) -> Colours:
     x = pixels.astype(np.float64)
     grey = _luma(x)[..., None]
-    return grey + (1 + s) * (x - grey)
+    return np.asarray(grey + (1 + s) * (x - grey))
 
 
 def _warmth(pixels: Pixels, s: float) -> Colours:
-    return pixels * np.array([1 + 0.25 * s, 1.0, 1 - 0.25 * s])
+    return np.asarray(pixels * np.array([1 + 0.25 * s, 1.0, 1 - 0.25 * s]))
 
 
 def _colourfulness(pixels: Pixels, s: float) -> Colours:
@@ -237,20 +237,22 @@ def _thirds(pixels: Pixels, s: float) -> Colours:
 
 def _figure_ground(pixels: Pixels, s: float) -> Colours:
     ground, figure = _figure(pixels)
-    return ground + (1 + 0.6 * s * figure.mask[..., None].astype(np.float64)) * (pixels - ground)
+    return np.asarray(
+        ground + (1 + 0.6 * s * figure.mask[..., None].astype(np.float64)) * (pixels - ground)
+    )
 
 
 def _whiteness(pixels: Pixels, s: float) -> Colours:
     _, figure = _figure(pixels)
     behind = 1 - figure.mask[..., None].astype(np.float64)
     if s > 0:
-        return pixels + s * behind * (255.0 - pixels)
-    return pixels * (1 + 0.6 * s * behind)
+        return np.asarray(pixels + s * behind * (255.0 - pixels))
+    return np.asarray(pixels * (1 + 0.6 * s * behind))
 
 
 def _subject_size(pixels: Pixels, s: float) -> Colours:
-    ground, figure = _figure(pixels)
-    behind = pixels.astype(np.float64) if s > 0 else _without(pixels, ground, figure, -s)
+    _, figure = _figure(pixels)
+    behind = pixels.astype(np.float64) if s > 0 else _without(pixels, figure, -s)
     centre = centroid(figure.mask)
     return _zoom(pixels, figure, behind, zoom=2.0 ** ((0.3 if s > 0 else 0.6) * s), centre=centre)
 
@@ -264,14 +266,14 @@ def _centring(pixels: Pixels, s: float) -> Colours:
     rows = (2 * np.arange(height) + 1) / height - 1
     columns = (2 * np.arange(width) + 1) / width - 1
     side = (down * rows[:, None] + right * columns[None, :]).clip(-1, 1)[..., None]
-    amount = s * (min(1.0, 2 * far) if s > 0 else 1.0)
+    amount = s * (min(1.0, far) if s > 0 else 1.0)
     return np.asarray(ground + (1 - amount * side) * (pixels - ground))
 
 
-def _without(pixels: Pixels, ground: Colours, figure: Figure, strength: float) -> Colours:
+def _without(pixels: Pixels, figure: Figure, strength: float) -> Colours:
     """The picture with its figure faded to the ground, wholly from a quarter of the strength on."""
     fade = min(1.0, 4 * strength) * figure.mask[..., None].astype(np.float64)
-    return np.asarray(pixels + fade * (ground - pixels))
+    return np.asarray(pixels + fade * (figure.ground * 255.0 - pixels))
 
 
 def _zoom(
@@ -324,7 +326,7 @@ def _object_count(pixels: Pixels, s: float) -> Colours:
     if len(areas) < 2:
         return pixels.astype(np.float64)
     minor = ((labels > 0) & (labels != 1 + int(areas.argmax())))[..., None]
-    return pixels + minor * -s * (ground - pixels)
+    return np.asarray(pixels + minor * -s * (ground - pixels))
 
 
 def _tiles(pixels: Pixels, ground: Colours, copies: int) -> Colours:
