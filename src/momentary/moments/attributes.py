@@ -251,8 +251,8 @@ def _blur(image: NDArray[Any], side: int) -> NDArray[Any]:
 
 
 def _clutter(luma: Plane) -> float:
-    height, width = luma.shape
-    return float(sums.edge_sum(_blur(luma, 3), _EDGE)) / ((height - 2) * (width - 2))
+    edges = float(sums.edge_sum(_blur(luma, 3), _EDGE))
+    return edges / float((luma.shape[0] - 2) * (luma.shape[1] - 2))
 
 
 def _symmetry(luma: Plane) -> float:

@@ -198,7 +198,7 @@ def _colourfulness(pixels: Pixels, s: float) -> Colours:
     x = pixels.astype(np.float64)
     grey = _luma(x)[..., None]
     tint = (x - grey).mean(axis=(0, 1))
-    return grey + tint + (1 + s) * (x - grey - tint)
+    return np.asarray(grey + tint + (1 + s) * (x - grey - tint))
 
 
 def _clutter(pixels: Pixels, s: float) -> Colours:
