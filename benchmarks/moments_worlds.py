@@ -234,7 +234,7 @@ def _clicks_of_people(
     return np.bincount(cell[clicked], minlength=len(flat)).reshape(at.shape)
 
 
-def _observed(
+def _observed(  # noqa: PLR0913
     at: Matrix,
     clicks: Matrix,
     *,

@@ -54,9 +54,7 @@ def holds(ladder: Ladder, rung: int, config: LadderConfig) -> bool:
     return rung == 4
 
 
-def draft(
-    outcome: str, ladder: Ladder, *, attribute: int, config: LadderConfig, main: int
-) -> Draft:
+def draft(outcome: str, ladder: Ladder, *, attribute: int, config: LadderConfig) -> Draft:
     """The number of the highest rung that holds and can tell this attribute.
 
     Args:
@@ -64,7 +62,6 @@ def draft(
         ladder: Of the outcome.
         attribute: Its place among the scales.
         config: When a rung holds.
-        main: The rung that speaks for the outcome; shown where none holds for the attribute.
     """
     for rung in (4, 3, 2):
         if rung not in ladder.rungs or not holds(ladder, rung, config):

@@ -60,7 +60,7 @@ class Choices:
     visual: Matrix
     image_names: tuple[str, ...]
 
-    def __post_init__(self) -> None:
+    def __post_init__(self) -> None:  # noqa: C901 - one plain check after another
         shape = self.brand.shape
         for name in ("category", "loyalty", "price", "position"):
             found = getattr(self, name).shape
@@ -342,7 +342,7 @@ class _Kinds:
 
 
 @_kernel
-def _likelihood(  # type: ignore[no-untyped-def] # noqa: ANN202, C901, PLR0913, PLR0917
+def _likelihood(  # type: ignore[no-untyped-def] # noqa: ANN202, C901, PLR0913, PLR0915, PLR0917
     theta: NDArray[np.float64],
     columns: NDArray[np.float64],
     chosen: NDArray[np.int64],

@@ -45,7 +45,7 @@ class DoubleMLConfig:
             raise ValueError(f"knots is {self.knots}; it must be 1 or more; 5 is usual.")
 
 
-def log_double_ml(
+def log_double_ml(  # noqa: PLR0913 - the estimating equation names them
     counts: Matrix,
     *,
     exposure: Matrix,
@@ -81,7 +81,8 @@ def log_double_ml(
         base = popularity.fit(deflated)
         score = residual.T @ (deflated - exposure * base)
         slope = (residual * deflated[:, None]).T @ attributes
-        step = _bounded(np.linalg.solve(slope, score))
+        full: Matrix = np.linalg.solve(slope, score).astype(np.float64)
+        step = _bounded(full)
         theta = theta + step
         if np.abs(step).max(initial=0.0) < _TOLERANCE:
             break

@@ -8,7 +8,6 @@ disagree, or too few pictures changed, the table says so and calls nothing an ef
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -50,7 +49,7 @@ from momentary.moments.rungs import (
 )
 from momentary.moments.spells import ItemFacts, PictureTable, Spells
 from momentary.moments.splines import Confounders
-from momentary.types import BoolArray, IntArray, Progress, silent
+from momentary.types import IntArray, Progress, silent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,7 +240,7 @@ class ImageEffects:
         main = _main_rung(ladder, self.design.ladder)
         placebo = None
         if self.design.placebo_rounds:
-            placebo = self._placebo(sample, picture, ladder, main)
+            placebo = self._placebo(sample, picture, ladder, main=main)
         categories = None
         if self.design.heterogeneity and main > 1 and len(self._category_names) > 1:
             columns = ladder.rungs[main].columns
@@ -262,7 +261,7 @@ class ImageEffects:
             main=main,
         )
 
-    def _placebo(self, sample: Sample, picture: IntArray, ladder: Ladder, main: int) -> Matrix:
+    def _placebo(self, sample: Sample, picture: IntArray, ladder: Ladder, *, main: int) -> Matrix:
         shown, place = np.unique(picture, return_inverse=True)
         first = np.zeros(len(shown), dtype=np.int64)
         first[place] = np.arange(len(place))
@@ -293,9 +292,7 @@ class ImageEffects:
         if not self.fits:
             raise NotFittedError("ImageEffects was asked for its table before it was fitted.")
         drafts = [
-            conclusions.draft(
-                name, fit.ladder, attribute=place, config=self.design.ladder, main=fit.main
-            )
+            conclusions.draft(name, fit.ladder, attribute=place, config=self.design.ladder)
             for name, fit in self.fits.items()
             for place in range(len(self._scales))
         ]

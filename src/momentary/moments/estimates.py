@@ -139,7 +139,7 @@ def leave_out(
 def _solve(matrices: Matrix, vectors: Matrix) -> Matrix:
     """A cluster that alone identifies a coefficient leaves no information: pinv, not an error."""
     try:
-        solved: Matrix = np.linalg.solve(matrices, vectors[:, :, None])[:, :, 0]
+        solved: Matrix = np.linalg.solve(matrices, vectors[:, :, None])[:, :, 0].astype(np.float64)
     except np.linalg.LinAlgError:
         solved = np.einsum("gab,gb->ga", np.linalg.pinv(matrices), vectors)
     return solved
@@ -161,12 +161,12 @@ def _own_information(left: Matrix, right: Matrix, bounds: IntArray) -> Matrix:
 
 
 def joint_p(estimate: Estimate) -> float:
-    """p value of the test that all coefficients are 0 (Wald, F with the clusters' freedom)."""
+    """P value of the test that all coefficients are 0 (Wald, F with the clusters' freedom)."""
     return wald_p(estimate.coefficients, estimate.covariance, freedom=len(estimate.clusters) - 1.0)
 
 
 def wald_p(difference: Matrix, covariance: Matrix, *, freedom: float) -> float:
-    """p value of the test that `difference` is 0.
+    """P value of the test that `difference` is 0.
 
     Hotelling's form: with d differences and f degrees of freedom of the covariance, the statistic
     times (f - d + 1) / (d f) has an F distribution.

@@ -52,7 +52,7 @@ def examination(
         if np.abs(updated - kappa).max() < _TOLERANCE:
             break
         kappa = updated
-    return _falling(kappa / kappa[0] if kappa[0] > 0 else kappa, total_position)
+    return _falling(kappa / kappa[0] if kappa[0] > 0 else kappa, total_position.astype(np.float64))
 
 
 def _falling(kappa: Matrix, clicks: Matrix) -> Matrix:

@@ -23,7 +23,7 @@ from momentary.errors import DataError
 from momentary.moments.estimates import Matrix
 from momentary.moments.examination import examination
 from momentary.moments.spells import Spells
-from momentary.types import IntArray, Progress, silent
+from momentary.types import BoolArray, IntArray, Progress, silent
 
 _DAY_US = 86_400_000_000
 
@@ -78,7 +78,8 @@ WHERE kind IN ('view_item_list', 'search')
 
 _FOLLOWING = """
 CREATE TEMP TABLE following AS
-SELECT e.item_id, e.kind, e.t, e.visitor, e.value, e.dwell_s, v.picture, v.period, v.randomized,
+SELECT e.item_id, e.kind, e.t, e.visitor, e.value, e.dwell_s, v.picture, v.period,
+       v.randomized,
        v.position, v.kind AS seen_as
 FROM (SELECT * FROM logged WHERE kind IN ('view_item', 'select_item', 'add_to_cart', 'purchase')) e
 ASOF JOIN (SELECT * FROM views WHERE picture IS NOT NULL) v
@@ -90,7 +91,8 @@ WHERE e.t - v.t <= $reach
 _PURCHASES = """
 CREATE TEMP TABLE purchases AS
 SELECT l.item_id, l.t, l.visitor, coalesce(f.picture, l.picture) AS picture,
-       floor((l.t - $start) / $period)::BIGINT AS period, coalesce(f.randomized, false) AS randomized
+       floor((l.t - $start) / $period)::BIGINT AS period,
+       coalesce(f.randomized, false) AS randomized
 FROM (
   SELECT logged.item_id, logged.t, logged.visitor, coalesce(named, versions.picture) AS picture
   FROM logged ASOF LEFT JOIN versions
@@ -257,9 +259,15 @@ def _spells(
     period -= period.min()
     randomized = np.asarray(rows["randomized"]).astype(np.bool_)
     impressions = np.asarray(rows["impressions"]).astype(np.float64)
-    key = _key(item, picture, period, randomized)
+    key = _key(
+        item.astype(np.int64), picture.astype(np.int64), period=period, randomized=randomized
+    )
     examined, kappa, warnings = _examined(
-        impressions, key, _cell_key(cells, items, pictures, period_of=rows), cells, positions
+        impressions,
+        key,
+        cell_key=_cell_key(cells, items, pictures, period_of=rows),
+        cells=cells,
+        positions=positions,
     )
     numbers, names = _numbers(rows)
     return Spells(
@@ -282,9 +290,9 @@ def _spells(
     )
 
 
-def _key(item: IntArray, picture: IntArray, period: IntArray, randomized: Matrix) -> IntArray:
+def _key(item: IntArray, picture: IntArray, *, period: IntArray, randomized: BoolArray) -> IntArray:
     wide = item.astype(np.int64) * (int(picture.max(initial=0)) + 1) + picture
-    key: IntArray = (wide * 100_000 + period) * 2 + randomized
+    key: IntArray = (wide * 100_000 + period) * 2 + randomized.astype(np.int64)
     return key
 
 
@@ -307,6 +315,7 @@ def _cell_key(
 def _examined(
     impressions: Matrix,
     key: IntArray,
+    *,
     cell_key: IntArray,
     cells: dict[str, np.ndarray[tuple[int], np.dtype[np.generic]]],
     positions: int,
@@ -342,8 +351,8 @@ def _examined(
         ()
         if drawn
         else (
-            "Positions are not randomised: how likely each is to be seen comes from pictures that were "
-            "shown at several positions.",
+            "Positions are not randomised: how likely each is to be seen comes from pictures that "
+            "were shown at several positions.",
         )
     )
     return seen + (impressions - placed) * mean, tuple(kappa.tolist()), warnings

@@ -35,7 +35,7 @@ def near_duplicates(values: Matrix, *, above: float) -> list[IntArray]:
 
 
 def benjamini_hochberg(p: Matrix) -> Matrix:
-    """q values: the false-discovery rate at which each test would be a discovery. Shape (tests,).
+    """Q values: the false-discovery rate at which each test would be a discovery. Shape (tests,).
 
     >>> benjamini_hochberg(np.array([0.01, 0.04, 0.02])).round(3).tolist()
     [0.03, 0.04, 0.03]

@@ -48,13 +48,13 @@ def within_poisson(
             "No item has events in two spells or more; collect more events, or cut the time into "
             "longer periods."
         )
-    cells = _Cells(counts[used], exposure[used], columns[used], group[used])
+    cells = _Cells(counts[used], exposure=exposure[used], columns=columns[used], group=group[used])
     beta = np.zeros(columns.shape[1])
     value = cells.likelihood(beta)
     for _ in range(_STEPS):
         score, information = cells.derivatives(beta)
         step = _newton_step(information, score)
-        beta, value = _climb(cells, beta, step, value)
+        beta, value = _climb(cells, beta, step=step, value=value)
         if np.abs(step).max(initial=0.0) < _TOLERANCE * (1.0 + np.abs(beta).max(initial=0.0)):
             break
     else:
@@ -119,7 +119,9 @@ def _demeaned(columns: Matrix, *, weight: Matrix, group: IntArray) -> Matrix:
 class _Cells:
     """Spells sorted by group, so that sums over a group are sums over a run."""
 
-    def __init__(self, counts: Matrix, exposure: Matrix, columns: Matrix, group: IntArray) -> None:
+    def __init__(
+        self, counts: Matrix, *, exposure: Matrix, columns: Matrix, group: IntArray
+    ) -> None:
         self.order = np.argsort(group, kind="stable")
         self.counts = counts[self.order]
         self.columns = np.ascontiguousarray(columns[self.order])
@@ -156,7 +158,7 @@ class _Cells:
 
 def _newton_step(information: Matrix, score: Matrix) -> Matrix:
     try:
-        step: Matrix = np.linalg.solve(information, score)
+        step: Matrix = np.linalg.solve(information, score).astype(np.float64)
     except np.linalg.LinAlgError as error:
         raise DataError(
             "Two attributes always change together within items, so their effects cannot be told "
@@ -165,7 +167,7 @@ def _newton_step(information: Matrix, score: Matrix) -> Matrix:
     return step
 
 
-def _climb(cells: _Cells, beta: Matrix, step: Matrix, value: float) -> tuple[Matrix, float]:
+def _climb(cells: _Cells, beta: Matrix, *, step: Matrix, value: float) -> tuple[Matrix, float]:
     """The Newton step, halved until the likelihood does not fall."""
     for _ in range(30):
         candidate = beta + step

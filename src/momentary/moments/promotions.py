@@ -1,10 +1,10 @@
 """What a mailer page or a display does to sales: first sight on real data.
 
-dunnhumby's Complete Journey tells, for 112 stores and a year of weeks, where in the mailer and where
-in the store each product was shown. One row is a product in a store in a week. The within-item
-estimate compares a product in a store with itself in other weeks (Poisson with a fixed effect for
-each product and store, errors clustered by product), with the price and the time of year held
-fixed; what it is per is the number of shopping trips to that store in that week.
+dunnhumby's Complete Journey tells, for 112 stores and a year of weeks, where in the mailer and
+where in the store each product was shown. One row is a product in a store in a week. The estimate
+compares a product in a store with itself in other weeks (Poisson with a fixed effect for each
+product and store, errors clustered by product), with the price and the time of year held fixed;
+what it is per is the number of shopping trips to that store in that week.
 
 Nobody drew lots: rung 3.
 """
@@ -191,7 +191,8 @@ def promotion_cells(folder: Path, *, config: PromotionConfig | None = None) -> P
 def _any_of(codes: ObjectArray, wanted: str) -> Matrix:
     values, place = np.unique(codes.astype(str), return_inverse=True)
     told = np.array([any(code in wanted for code in value) for value in values.tolist()])
-    return told.astype(np.float64)[place]
+    shown: Matrix = told.astype(np.float64)[place]
+    return shown
 
 
 def promotion_effects(
@@ -229,7 +230,8 @@ def promotion_effects(
 
 def _season(week: IntArray, *, weeks: int) -> Matrix:
     block = (week - week.min()) // weeks
-    return np.eye(int(block.max()) + 1)[block][:, 1:]
+    season: Matrix = np.eye(int(block.max()) + 1)[block][:, 1:]
+    return season
 
 
 def _within(cells: PromotionCells, used: BoolArray, controls: Matrix) -> tuple[Estimate, IntArray]:

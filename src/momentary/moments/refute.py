@@ -18,7 +18,7 @@ Refit = Callable[[Matrix, BoolArray], Estimate]
 
 
 def divergence_p(adjusted: Estimate, within: Estimate) -> float:
-    """p value of the test that two rungs give the same effects.
+    """P value of the test that two rungs give the same effects.
 
     Where unseen quality moves both pictures and sales, adjusting for what was measured (rung 2)
     and comparing an item with itself (rung 3) disagree.
@@ -40,7 +40,7 @@ def leads_p(
     item: IntArray,
     period: IntArray,
 ) -> float | None:
-    """p value of the test that a picture does not work before it is shown.
+    """P value of the test that a picture does not work before it is shown.
 
     The picture of the item's next period joins the within-item regression. If it matters, the rate
     moved before the picture did: pictures were changed because of how sales went, and the
@@ -91,7 +91,7 @@ def placebo_p_values(
     rng: np.random.Generator,
     rounds: int,
 ) -> Matrix:
-    """p values of pictures that nobody saw: pictures are swapped at random within their category.
+    """P values of pictures that nobody saw: pictures are swapped at random within their category.
 
     An honest method calls about 5 % of them significant at .05.
 
@@ -203,7 +203,7 @@ def category_effects(
 
 
 def welch_p(values: Matrix, *, errors: Matrix, freedom: Matrix) -> float:
-    """p value that independent estimates have one mean (Welch, Biometrika 1951)."""
+    """P value that independent estimates have one mean (Welch, Biometrika 1951)."""
     count = len(values)
     weight = 1.0 / np.maximum(errors, 1e-300) ** 2
     share = weight / weight.sum()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -159,12 +159,13 @@ def climb(sample: Sample, *, rng: np.random.Generator, config: LadderConfig) -> 
     switchers = changed_items(sample)
     rungs: dict[int, Rung] = {}
     notes: dict[int, str] = {}
-    for number, fit in (
-        (1, lambda: association(sample)),
-        (2, lambda: adjusted(sample, rng=rng, config=config.double_ml)),
-        (3, lambda: within(sample, enough=switchers >= config.min_switchers)),
-        (4, lambda: randomised(sample, min_switchers=config.min_switchers)),
-    ):
+    ways: Mapping[int, Callable[[], Rung]] = {
+        1: lambda: association(sample),
+        2: lambda: adjusted(sample, rng=rng, config=config.double_ml),
+        3: lambda: within(sample, enough=switchers >= config.min_switchers),
+        4: lambda: randomised(sample, min_switchers=config.min_switchers),
+    }
+    for number, fit in ways.items():
         try:
             rungs[number] = fit()
         except DataError as error:
