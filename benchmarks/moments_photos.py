@@ -57,7 +57,7 @@ def measure_laws(archive: Path, table: Path, *, photos: int, workers: int) -> tu
 
     Returns:
         Share of photos in which each edit moves its attribute monotonically over five strengths,
-        and the rank correlation of each attribute before and after JPEG at quality 75. Each of
+        and the correlation of each attribute before and after JPEG at quality 75. Each of
         shape (attributes,).
     """
     names, _ = _listed(table)
