@@ -19,7 +19,7 @@ from momentary.errors import DataError
 from momentary.moments.attributes import ATTRIBUTES
 from momentary.moments.gallery import Gallery, Measured
 from momentary.moments.pixels import encode_jpeg, encode_png, read_picture
-from momentary.moments.results import MOMENTS, RUNGS, EffectTable, words_of
+from momentary.moments.results import MOMENTS, RUNGS, EffectTable, plain, words_of
 from momentary.moments.whatif import stops
 
 _STRENGTHS = tuple(np.linspace(-1, 1, 9).tolist())
@@ -57,7 +57,7 @@ def render(table: EffectTable, *, pictures: Pictures | None = None) -> str:
     folder = resources.files("momentary.moments")
     style = folder.joinpath("report.css").read_text(encoding="utf-8")
     scripts = [folder.joinpath(name).read_text(encoding="utf-8") for name in _SCRIPTS]
-    data = msgspec.json.encode(_page(table, pictures)).decode()
+    data = msgspec.json.encode(_page(table, pictures), enc_hook=plain).decode()
     # Inside a script element only "</" and "<!" could end or confuse it.
     data = data.replace("<", "\\u003c")
     policy = (

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+import numpy as np
 
 from momentary.errors import DataError
 
@@ -425,7 +426,14 @@ def words_of(names: Sequence[str]) -> str:
 
 def table_json(table: EffectTable) -> bytes:
     """The table as JSON, with a format number in front."""
-    return msgspec.json.encode({"format": _FORMAT, "table": table})
+    return msgspec.json.encode({"format": _FORMAT, "table": table}, enc_hook=plain)
+
+
+def plain(value: object) -> object:
+    """NumPy's numbers as Python's, for JSON."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} has no place in a table of results.")
 
 
 def write_table(table: EffectTable, file: Path) -> None:
