@@ -1,0 +1,178 @@
+"""Within-item Poisson regression: the third rung.
+
+Spell s of item i has rate E_s exp(alpha_i + x_s beta). Given the item's total Y_i the counts are
+multinomial, so alpha_i falls out exactly (Hausman, Hall & Griliches 1984; Wooldridge 1999: only the
+mean need be right, counts need not be Poisson):
+
+    l(beta) = sum_s c_s log w_s,   w_s = E_s exp(x_s beta) / sum over the item's spells
+
+Nothing that stays the same about an item, seen or unseen, can move the estimate.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from momentary.errors import DataError
+from momentary.moments.estimates import Estimate, Matrix, leave_out
+from momentary.types import BoolArray, IntArray
+
+_STEPS = 60
+_TOLERANCE = 1e-9
+
+
+def within_poisson(
+    counts: Matrix,
+    *,
+    exposure: Matrix,
+    columns: Matrix,
+    group: IntArray,
+    cluster: IntArray,
+) -> Estimate:
+    """Poisson regression with one fixed effect per group, by Newton's method.
+
+    Args:
+        counts: Events. Shape (spells,).
+        exposure: What the rate is per; above 0. Shape (spells,).
+        columns: What may move the rate; those of interest first. Each must vary within groups,
+            apart from the others (`varies_within`). Shape (spells, columns).
+        group: Whose fixed effect, such as the item. Shape (spells,).
+        cluster: Who could have been drawn otherwise; holds whole groups. Shape (spells,).
+
+    Raises:
+        DataError: If no group both has events and changed, or columns cannot be told apart.
+    """
+    used = informative(counts, exposure=exposure, group=group)
+    if not used.any():
+        raise DataError(
+            "No item has events in two spells or more; collect more events, or cut the time into "
+            "longer periods."
+        )
+    cells = _Cells(counts[used], exposure=exposure[used], columns=columns[used], group=group[used])
+    beta = np.zeros(columns.shape[1])
+    value = cells.likelihood(beta)
+    for _ in range(_STEPS):
+        score, information = cells.derivatives(beta)
+        step = _newton_step(information, score)
+        beta, value = _climb(cells, beta, step=step, value=value)
+        if np.abs(step).max(initial=0.0) < _TOLERANCE * (1.0 + np.abs(beta).max(initial=0.0)):
+            break
+    else:
+        raise DataError(
+            "The within-item fit does not settle: an exposure may tell events from no events "
+            "perfectly. Leave out attributes that only a few items changed."
+        )
+    fitted, centred = cells.fitted(beta)
+    residual = cells.counts - fitted
+    weighted = centred * fitted[:, None]
+    return leave_out(
+        beta,
+        score=centred * residual[:, None],
+        rows=weighted,
+        other=centred,
+        cluster=cluster[used][cells.order],
+    )
+
+
+def informative(counts: Matrix, *, exposure: Matrix, group: IntArray) -> BoolArray:
+    """Spells of groups with events and at least two spells; others say nothing of a change."""
+    shown = exposure > 0
+    size = int(group.max(initial=-1)) + 1
+    spells = np.bincount(group[shown], minlength=size)
+    events = np.bincount(group[shown], weights=counts[shown], minlength=size)
+    useful: BoolArray = shown & ((spells >= 2) & (events > 0))[group]
+    return useful
+
+
+def varies_within(
+    columns: Matrix, *, weight: Matrix, group: IntArray, tolerance: float = 1e-6
+) -> BoolArray:
+    """Which columns vary within groups beyond what the columns before them say.
+
+    A Gram-Schmidt pass in the order of the columns, so the last of two equals is dropped.
+    """
+    demeaned = _demeaned(columns, weight=weight, group=group) * np.sqrt(weight)[:, None]
+    gram = demeaned.T @ demeaned
+    scale = ((columns - np.average(columns, axis=0, weights=weight)) ** 2 * weight[:, None]).sum(0)
+    kept: list[int] = []
+    for column in range(columns.shape[1]):
+        left = gram[column, column]
+        if kept and left > 0:
+            inner = gram[np.ix_(kept, kept)]
+            left = left - gram[column, kept] @ np.linalg.solve(inner, gram[kept, column])
+        if left > tolerance * max(scale[column], 1e-300):
+            kept.append(column)
+    found = np.zeros(columns.shape[1], dtype=np.bool_)
+    found[kept] = True
+    return found
+
+
+def _demeaned(columns: Matrix, *, weight: Matrix, group: IntArray) -> Matrix:
+    _, place = np.unique(group, return_inverse=True)
+    total = np.bincount(place, weights=weight)
+    means = np.stack(
+        [np.bincount(place, weights=weight * column) / total for column in columns.T], axis=1
+    )
+    return columns - means[place]
+
+
+class _Cells:
+    """Spells sorted by group, so that sums over a group are sums over a run."""
+
+    def __init__(
+        self, counts: Matrix, *, exposure: Matrix, columns: Matrix, group: IntArray
+    ) -> None:
+        self.order = np.argsort(group, kind="stable")
+        self.counts = counts[self.order]
+        self.columns = np.ascontiguousarray(columns[self.order])
+        self._log_exposure = np.log(exposure[self.order])
+        _, self._starts, self._sizes = np.unique(
+            group[self.order], return_index=True, return_counts=True
+        )
+        self._events = np.add.reduceat(self.counts, self._starts)
+
+    def likelihood(self, beta: Matrix) -> float:
+        with np.errstate(divide="ignore"):
+            log_share = np.log(self._share(beta))
+        return float(self.counts @ np.maximum(log_share, -700.0))
+
+    def fitted(self, beta: Matrix) -> tuple[Matrix, Matrix]:
+        """Expected events, and the columns less their group's expected mean."""
+        share = self._share(beta)
+        mean = np.add.reduceat(self.columns * share[:, None], self._starts, axis=0)
+        centred = self.columns - np.repeat(mean, self._sizes, axis=0)
+        return share * np.repeat(self._events, self._sizes), centred
+
+    def derivatives(self, beta: Matrix) -> tuple[Matrix, Matrix]:
+        fitted, centred = self.fitted(beta)
+        score = centred.T @ (self.counts - fitted)
+        return score, (centred * fitted[:, None]).T @ centred
+
+    def _share(self, beta: Matrix) -> Matrix:
+        utility = self._log_exposure + self.columns @ beta
+        utility -= np.repeat(np.maximum.reduceat(utility, self._starts), self._sizes)
+        weight = np.exp(utility)
+        share: Matrix = weight / np.repeat(np.add.reduceat(weight, self._starts), self._sizes)
+        return share
+
+
+def _newton_step(information: Matrix, score: Matrix) -> Matrix:
+    try:
+        step: Matrix = np.linalg.solve(information, score).astype(np.float64)
+    except np.linalg.LinAlgError as error:
+        raise DataError(
+            "Two attributes always change together within items, so their effects cannot be told "
+            "apart; leave one out."
+        ) from error
+    return step
+
+
+def _climb(cells: _Cells, beta: Matrix, *, step: Matrix, value: float) -> tuple[Matrix, float]:
+    """The Newton step, halved until the likelihood does not fall."""
+    for _ in range(30):
+        candidate = beta + step
+        reached = cells.likelihood(candidate)
+        if reached >= value - 1e-9 * abs(value):
+            return candidate, reached
+        step = step / 2.0
+    return beta, value

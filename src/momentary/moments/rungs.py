@@ -1,0 +1,328 @@
+"""The evidence ladder of one outcome: what each rung says, and which rung may speak."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from momentary.errors import DataError
+from momentary.moments.double_ml import DoubleMLConfig, log_double_ml
+from momentary.moments.estimates import Estimate, Matrix
+from momentary.moments.poisson import informative, varies_within, within_poisson
+from momentary.moments.refute import divergence_p, leads_p
+from momentary.moments.splines import Confounders
+from momentary.types import BoolArray, IntArray
+
+METHODS: Mapping[int, str] = {
+    1: "joint Poisson regression",
+    2: "log-link double machine learning",
+    3: "within-item Poisson",
+    4: "randomised pictures",
+}
+"""How the method of a rung is written."""
+
+_MOVED = 0.05  # SD within an item that count as a changed picture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """The spells of one outcome.
+
+    Attributes:
+        counts: Shape (spells,).
+        exposure: Above 0. Shape (spells,).
+        attributes: In SD. Shape (spells, attributes).
+        item: Shape (spells,).
+        randomized: True where chance chose the picture. Shape (spells,).
+        confounders: Everything measured.
+        moving: What may change within an item from period to period. Shape (spells, numbers).
+        adjusted: True where something about the items was measured, beyond the category.
+    """
+
+    counts: Matrix
+    exposure: Matrix
+    attributes: Matrix
+    item: IntArray
+    randomized: BoolArray
+    confounders: Confounders
+    moving: Matrix
+    adjusted: bool
+
+    def take(self, rows: BoolArray) -> Sample:
+        """Some of the spells."""
+        return Sample(
+            counts=self.counts[rows],
+            exposure=self.exposure[rows],
+            attributes=self.attributes[rows],
+            item=self.item[rows],
+            randomized=self.randomized[rows],
+            confounders=Confounders(
+                numbers=self.confounders.numbers[rows],
+                names=self.confounders.names,
+                category=self.confounders.category[rows],
+                period=self.confounders.period[rows],
+            ),
+            moving=self.moving[rows],
+            adjusted=self.adjusted,
+        )
+
+    def showing(self, attributes: Matrix) -> Sample:
+        """The same spells with other pictures."""
+        return Sample(
+            counts=self.counts,
+            exposure=self.exposure,
+            attributes=attributes,
+            item=self.item,
+            randomized=self.randomized,
+            confounders=self.confounders,
+            moving=self.moving,
+            adjusted=self.adjusted,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """One rung's joint estimate.
+
+    Attributes:
+        estimate: Of the attributes in `columns`.
+        columns: Which attributes it could tell. Shape (coefficients,).
+    """
+
+    estimate: Estimate
+    columns: IntArray
+
+    def place(self, attribute: int) -> int | None:
+        """Where an attribute stands in the estimate; None where it does not."""
+        found = np.flatnonzero(self.columns == attribute)
+        return int(found[0]) if len(found) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ladder:
+    """Every rung that could be climbed, and what speaks against it.
+
+    Attributes:
+        rungs: By number.
+        switchers: Items whose picture changed in each attribute. Shape (attributes,).
+        divergence: p value that rungs 2 and 3 agree; None where not both could be fitted.
+        leads: p value that pictures do nothing before they are shown; None where unknown.
+        notes: Why a rung is missing, by its number.
+    """
+
+    rungs: Mapping[int, Rung]
+    switchers: IntArray
+    divergence: float | None
+    leads: float | None
+    notes: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LadderConfig:
+    """When a rung holds.
+
+    Attributes:
+        min_switchers: An attribute that fewer items changed is not compared within items.
+        min_events: An outcome with fewer events is not analysed.
+        divergence_size: Below this p value rungs 2 and 3 disagree.
+        leads_size: Below this p value the rate moved before the pictures did.
+        double_ml: How rung 2 learns its nuisance functions.
+    """
+
+    min_switchers: int = 30
+    min_events: int = 200
+    divergence_size: float = 0.05
+    leads_size: float = 0.01
+    double_ml: DoubleMLConfig = field(default_factory=DoubleMLConfig)
+
+    def __post_init__(self) -> None:
+        if self.min_switchers < 2:
+            raise ValueError(f"min_switchers is {self.min_switchers}; it must be 2 or more.")
+        for name, value in (
+            ("divergence_size", self.divergence_size),
+            ("leads_size", self.leads_size),
+        ):
+            if not 0 < value < 1:
+                raise ValueError(f"{name} is {value}; it must be between 0 and 1; 0.05 is usual.")
+
+
+def climb(sample: Sample, *, rng: np.random.Generator, config: LadderConfig) -> Ladder:
+    """Fit every rung that the data allow, and test them against each other.
+
+    Args:
+        sample: The spells of one outcome.
+        rng: Splits the items for rung 2.
+        config: When a rung holds.
+    """
+    switchers = changed_items(sample)
+    rungs: dict[int, Rung] = {}
+    notes: dict[int, str] = {}
+    ways: Mapping[int, Callable[[], Rung]] = {
+        1: lambda: association(sample),
+        2: lambda: adjusted(sample, rng=rng, config=config.double_ml),
+        3: lambda: within(sample, enough=switchers >= config.min_switchers),
+        4: lambda: randomised(sample, min_switchers=config.min_switchers),
+    }
+    for number, fit in ways.items():
+        try:
+            rungs[number] = fit()
+        except DataError as error:
+            notes[number] = str(error)
+    return Ladder(
+        rungs=rungs,
+        switchers=switchers,
+        divergence=_divergence(rungs),
+        leads=_leads(sample, rungs),
+        notes=notes,
+    )
+
+
+def association(sample: Sample) -> Rung:
+    """Rung 1: all attributes jointly, within category and period, nothing else held fixed."""
+    periods = int(sample.confounders.period.max(initial=0)) + 1
+    return _fixed_effects(
+        sample,
+        group=sample.confounders.category * periods + sample.confounders.period,
+        controls=np.empty((len(sample.item), 0)),
+        allowed=np.ones(sample.attributes.shape[1], dtype=np.bool_),
+    )
+
+
+def adjusted(
+    sample: Sample, *, rng: np.random.Generator, config: DoubleMLConfig | None = None
+) -> Rung:
+    """Rung 2: everything that was measured held fixed.
+
+    Raises:
+        DataError: If nothing was measured about the items, or the equations have no solution.
+    """
+    if not sample.adjusted:
+        raise DataError(
+            "Nothing is known of the items beside their category; give prices, ratings or other "
+            "facts to adjust for."
+        )
+    estimate = log_double_ml(
+        sample.counts,
+        exposure=sample.exposure,
+        attributes=sample.attributes,
+        confounders=sample.confounders,
+        item=sample.item,
+        rng=rng,
+        config=config,
+    )
+    return Rung(estimate=estimate, columns=np.arange(sample.attributes.shape[1]))
+
+
+def within(sample: Sample, *, enough: BoolArray) -> Rung:
+    """Rung 3: each item against itself, before and after its picture changed.
+
+    Args:
+        sample: The spells.
+        enough: Attributes that enough items changed. Shape (attributes,).
+
+    Raises:
+        DataError: If none was.
+    """
+    if not enough.any():
+        raise DataError(
+            "Not enough pictures changed to compare items with themselves; change more pictures, "
+            "or test one with an A/B test."
+        )
+    controls = np.concatenate([_indicators(sample.confounders.period), sample.moving], axis=1)
+    return _fixed_effects(sample, group=sample.item, controls=controls, allowed=enough)
+
+
+def randomised(sample: Sample, *, min_switchers: int) -> Rung:
+    """Rung 4: pictures of one item that chance chose between, in one period.
+
+    Raises:
+        DataError: If too few items had such pictures.
+    """
+    tested = sample.take(sample.randomized)
+    periods = int(sample.confounders.period.max(initial=0)) + 1
+    cell = tested.item * periods + tested.confounders.period
+    moved = changed_items(tested, group=cell)
+    if not (moved >= min(min_switchers, 2)).any():
+        raise DataError("No pictures were randomised; run an A/B test to climb to this rung.")
+    return _fixed_effects(
+        tested,
+        group=cell,
+        controls=np.empty((len(tested.item), 0)),
+        allowed=moved >= min(min_switchers, 2),
+    )
+
+
+def changed_items(sample: Sample, *, group: IntArray | None = None) -> IntArray:
+    """Items whose pictures differ in each attribute, among those with events. Shape (attributes,).
+
+    Args:
+        sample: The spells.
+        group: Compare only inside these, such as one item in one period; items if None.
+    """
+    inside = sample.item if group is None else group
+    if not len(inside):
+        return np.zeros(sample.attributes.shape[1], dtype=np.int64)
+    useful = informative(sample.counts, exposure=sample.exposure, group=inside)
+    if not useful.any():
+        return np.zeros(sample.attributes.shape[1], dtype=np.int64)
+    order = np.argsort(inside[useful], kind="stable")
+    values = sample.attributes[useful][order]
+    _, starts = np.unique(inside[useful][order], return_index=True)
+    reach = np.maximum.reduceat(values, starts) - np.minimum.reduceat(values, starts)
+    moved = reach > _MOVED
+    owner = sample.item[useful][order][starts]
+    counted = [len(np.unique(owner[column])) for column in moved.T]
+    return np.array(counted, dtype=np.int64)
+
+
+def _fixed_effects(
+    sample: Sample, *, group: IntArray, controls: Matrix, allowed: BoolArray
+) -> Rung:
+    """Controls come first in the check, so that what they explain is not laid to a picture."""
+    chosen = np.flatnonzero(allowed)
+    useful = informative(sample.counts, exposure=sample.exposure, group=group)
+    if not useful.any():
+        raise DataError("No two spells can be compared; collect more events.")
+    columns = np.concatenate([controls, sample.attributes[:, chosen]], axis=1)[useful]
+    kept = varies_within(columns, weight=sample.exposure[useful], group=group[useful])
+    count = controls.shape[1]
+    told = chosen[kept[count:]]
+    if not len(told):
+        raise DataError("The pictures change only together with something else that is held fixed.")
+    estimate = within_poisson(
+        sample.counts[useful],
+        exposure=sample.exposure[useful],
+        columns=np.concatenate(
+            [columns[:, count:][:, kept[count:]], columns[:, :count][:, kept[:count]]], axis=1
+        ),
+        group=group[useful],
+        cluster=sample.item[useful],
+    )
+    return Rung(estimate=estimate.first(len(told)), columns=told)
+
+
+def _divergence(rungs: Mapping[int, Rung]) -> float | None:
+    if 2 not in rungs or 3 not in rungs:
+        return None
+    return divergence_p(rungs[2].estimate.take(rungs[3].columns), rungs[3].estimate)
+
+
+def _leads(sample: Sample, rungs: Mapping[int, Rung]) -> float | None:
+    if 3 not in rungs:
+        return None
+    controls = np.concatenate([_indicators(sample.confounders.period), sample.moving], axis=1)
+    return leads_p(
+        sample.counts,
+        exposure=sample.exposure,
+        attributes=sample.attributes[:, rungs[3].columns],
+        controls=controls,
+        item=sample.item,
+        period=sample.confounders.period,
+    )
+
+
+def _indicators(codes: IntArray) -> Matrix:
+    values, place = np.unique(codes, return_inverse=True)
+    return np.eye(len(values))[place][:, 1:]

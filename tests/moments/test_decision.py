@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchmarks.moments_choices import simulate_choices
+from momentary.moments.decision import (
+    Choices,
+    DecisionConfig,
+    DecisionModel,
+    _columns,
+    _Kinds,
+    _likelihood,
+    _owners,
+    decision_card,
+)
+
+
+@pytest.fixture(scope="module")
+def choices():
+    return simulate_choices(np.random.default_rng(0), people=80, choices=10)
+
+
+def test_the_gradient_is_that_of_the_likelihood(choices):
+    columns, _, fixed = _columns(choices)
+    kinds = _Kinds.of(choices, heterogeneity=True)
+    draws = kinds.draw(80, 16, rng=np.random.default_rng(0))
+
+    def value(theta):
+        found, scores = _likelihood(
+            theta, columns, choices.chosen, _owners(choices), kinds.index, kinds.value,
+            kinds.spread, draws,
+        )  # fmt: skip
+        return found.sum(), scores.sum(axis=0)
+
+    theta = np.random.default_rng(1).normal(size=fixed + kinds.spreads) * 0.3
+    _, gradient = value(theta)
+    for k in range(len(theta)):
+        step = np.eye(len(theta))[k] * 1e-5
+        numeric = (value(theta + step)[0] - value(theta - step)[0]) / 2e-5
+        assert gradient[k] == pytest.approx(numeric, rel=1e-4, abs=1e-4)
+
+
+def test_simulation_agrees_with_quadrature():
+    """Two brands and one taste: the integral has one dimension and Gauss-Hermite knows it."""
+    rng = np.random.default_rng(2)
+    people, each = 40, 6
+    shape = (people * each, 2)
+    zeros = np.zeros(shape)
+    price = rng.normal(size=shape)
+    visual = rng.normal(size=(*shape, 1))
+    chosen = rng.integers(2, size=people * each)
+    choices = Choices(
+        person=np.repeat(np.arange(people), each),
+        chosen=chosen,
+        brand=np.zeros(shape, dtype=np.int64),
+        category=np.zeros(shape, dtype=np.int64),
+        loyalty=zeros,
+        price=price,
+        position=zeros,
+        image=np.zeros((*shape, 1)),
+        visual=visual,
+        image_names=("image",),
+    )
+    columns, _, fixed = _columns(choices)
+    kinds = _Kinds.of(choices, heterogeneity=True)
+    draws = kinds.draw(people, 4096, rng=rng)
+    theta = np.array([0.0, -0.7, 0.0, 0.0, 0.0, 0.8])
+    assert len(theta) == fixed + kinds.spreads
+    found, _ = _likelihood(
+        theta, columns, chosen, _owners(choices), kinds.index, kinds.value, kinds.spread, draws
+    )
+    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+    sign = np.where(chosen == 0, 1.0, -1.0)
+    gap = -0.7 * (price[:, 0] - price[:, 1])
+    taste = 0.8 * (visual[:, 0, 0] - visual[:, 1, 0])
+    p = 1 / (1 + np.exp(-sign[:, None] * (gap[:, None] + taste[:, None] * nodes)))
+    exact = np.log(p.reshape(people, each, -1).prod(axis=1) @ (weights / weights.sum()))
+    assert np.allclose(found, exact, atol=0.01)
+
+
+def test_without_taste_loyalty_is_inflated(choices):
+    rng = np.random.default_rng(0)
+    mixed = DecisionModel(DecisionConfig(draws=256)).fit(choices, rng=rng)
+    plain = DecisionModel(DecisionConfig(heterogeneity=False)).fit(choices, rng=rng)
+    assert abs(mixed.values[0] - 0.6) < 2.5 * mixed.errors[0]
+    assert plain.values[0] > mixed.values[0] + 0.15
+    assert mixed.log_likelihood > plain.log_likelihood + stats.chi2.ppf(0.99, 3) / 2
+    card = decision_card(choices, mixed, rng=rng)
+    assert sum(each.share for each in card.influences) == pytest.approx(1.0)
+    assert all(each.low <= each.share <= each.high for each in card.influences)
+    assert card.influences[0].part == "taste"
+    assert card.influences[0].share > 0.4
+
+
+def test_choices_that_do_not_fit_are_refused(choices):
+    fields = {name: getattr(choices, name) for name in choices.__dataclass_fields__}
+    with pytest.raises(ValueError, match="price has shape"):
+        Choices(**{**fields, "price": choices.price[:-1]})
+    with pytest.raises(ValueError, match="ascend"):
+        Choices(**{**fields, "person": choices.person[::-1]})
