@@ -8,7 +8,7 @@ log-mel spectrogram, x of shape (frames, bands):
     h_l = maxpool_l(relu(norm(W_l * h_{l-1} + b_l)))        convolutions along time only
     g   = [mean_t h_L; max_t h_L; sqrt(mean_t h_L^2)]       over all of the crop
     u_k = relu(norm(V_k drop(u_{k-1}) + c_k)), u_0 = g      dense layers
-    factors = F drop(u_K) + f,   labels = softmax(C drop(u_K) + c)
+    factors = F drop(u_K) + f,   labels = softmax(C drop(u_K) + d)
 
 Training minimises the mean squared error to factors of length 1, so that popularity, which is their
 length, does not dominate, plus the cross-entropy of the labels. Every epoch hears one excerpt of
@@ -157,6 +157,7 @@ class Network(nn.Module):
 
     mean: Tensor
     deviation: Tensor
+    outputs: Tensor
 
     def __init__(
         self, config: AudioNetworkConfig, *, bands: int, factors: int, labels: int
@@ -177,17 +178,15 @@ class Network(nn.Module):
             for below, here in zip(inputs, config.dense, strict=False)
         )
         self.dense_norms = nn.ModuleList(nn.BatchNorm1d(here) for here in config.dense)
-        self.factors = nn.Linear(inputs[-1], factors)
-        self.labels = nn.Linear(inputs[-1], labels)
+        self.head = nn.Linear(inputs[-1], factors + labels)
+        self.register_buffer("outputs", torch.tensor([factors, labels]))
 
     def start(self, rng: torch.Generator) -> None:
         """Draw the weights (He et al., ICCV 2015)."""
         for layer in (*self.convolutions, *self.dense):
             nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=rng)
-        for head in (self.factors, self.labels):
-            if head.out_features:
-                nn.init.kaiming_uniform_(head.weight, a=math.sqrt(5), generator=rng)
-            nn.init.zeros_(head.bias)
+        nn.init.kaiming_uniform_(self.head.weight, a=math.sqrt(5), generator=rng)
+        nn.init.zeros_(self.head.bias)
 
     def convolved(
         self, x: Float[Tensor, "batch frames bands"], *, layer: int
@@ -218,7 +217,8 @@ class Network(nn.Module):
     def forward(self, x: Float[Tensor, "batch frames bands"], drop: Drop) -> tuple[Tensor, Tensor]:
         """Factors and the labels' logits. Shapes (batch, factors), (batch, labels)."""
         u = drop(self.densed(x, drop, layer=len(self.dense) - 1), self.config.dropout)
-        return self.factors(u), self.labels(u)
+        factors, labels = self.head(u).split(self.outputs.tolist(), dim=1)
+        return factors, labels
 
 
 class AudioNetwork:
@@ -349,8 +349,8 @@ class AudioNetwork:
         network = Network(
             config,
             bands=len(state["mean"]),
-            factors=len(state["factors.bias"]),
-            labels=len(state["labels.bias"]),
+            factors=int(state["outputs"][0]),
+            labels=int(state["outputs"][1]),
         )
         network.load_state_dict({name: torch.from_numpy(np.array(w)) for name, w in state.items()})
         model._network = network.eval().requires_grad_(requires_grad=False)
