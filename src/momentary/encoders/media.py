@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from momentary.encoders.protocol import Picture
 from momentary.errors import DataError
@@ -109,7 +109,7 @@ def read_picture(content: bytes, *, name: str = "", limits: MediaLimits) -> Pict
         raise
     except Image.DecompressionBombError:
         raise DataError(f"it is larger than {limits.max_pixels:,} pixels.") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         held = next((what for start, what in _KNOWN if content.startswith(start)), "no picture")
         named = f"; its name ends in {Path(name).suffix}" if name else ""
         raise DataError(f"it holds {held}{named}.") from None
@@ -222,7 +222,11 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         self.limits = limits
 
     def redirect_request(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        _require_url(args[5], self.limits)
+        try:
+            _require_url(args[5], self.limits)
+        except DataError:
+            args[1].close()
+            raise
         return super().redirect_request(*args, **kwargs)
 
 
@@ -230,21 +234,23 @@ def _download(url: str, limits: MediaLimits) -> bytes:
     """Read a URL in a thread of its own, so that a server that drips cannot hold the run."""
     _require_url(url, limits)
     answer: list[bytes | DataError] = []
+    late = threading.Event()
 
     def fetch() -> None:
-        answer.append(_fetch(url, limits))
+        answer.append(_fetch(url, limits, late=late))
 
     thread = threading.Thread(target=fetch, daemon=True)
     thread.start()
     thread.join(limits.download_s)
     if not answer:
+        late.set()
         raise DataError(f"it took longer than {limits.download_s:g} s to arrive.")
     if isinstance(answer[0], DataError):
         raise answer[0]
     return answer[0]
 
 
-def _fetch(url: str, limits: MediaLimits) -> bytes | DataError:
+def _fetch(url: str, limits: MediaLimits, *, late: threading.Event) -> bytes | DataError:
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.HTTPHandler(),
@@ -257,7 +263,7 @@ def _fetch(url: str, limits: MediaLimits) -> bytes | DataError:
     try:
         with opener.open(url, timeout=limits.download_s) as reply:
             parts, size = [], 0
-            while size <= limits.max_bytes and (part := reply.read1(_CHUNK)):
+            while size <= limits.max_bytes and not late.is_set() and (part := reply.read1(_CHUNK)):
                 parts.append(part)
                 size += len(part)
     except DataError as error:
@@ -327,7 +333,7 @@ def _tar_members(
     """Plain headers are read by hand: tarfile would read a header of any length into memory."""
     import tarfile
 
-    opened: Any = gzip.open(place, "rb") if packed else place.open("rb")
+    opened: Any = gzip.open(place, "rb") if packed else place.open("rb")  # noqa: SIM115
     name, left = "", limits.max_archive_bytes
     with opened:
         try:

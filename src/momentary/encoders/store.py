@@ -134,7 +134,7 @@ class _Opened(Generic[Content]):
     reason: str
 
 
-def encode_all(
+def encode_all(  # noqa: PLR0913 - each says something else
     sources: Iterable[tuple[str, bytes | DataError]],
     encoder: Encoder[Content],
     store: VectorStore,
@@ -194,11 +194,11 @@ def _open(
     known: set[bytes],
     decode: Callable[[str, bytes], Content],
 ) -> list[_Opened[Content]]:
-    opened = []
+    opened: list[_Opened[Content]] = []
     seen = set(known)
     for name, raw in part:
         if isinstance(raw, DataError):
-            opened.append(_Opened[Content](name, b"", None, str(raw)))
+            opened.append(_Opened(name, b"", None, str(raw)))
             continue
         digest = hashlib.sha256(raw).digest()
         content: Content | None = None

@@ -16,7 +16,8 @@ ranking loss goes on from there. Items are dropped from the histories (the idea 
 Volkovs, Yu & Poutanen, NIPS 2017) and predicted by landmarks of which they are none, f0(c); a
 small network g learns what to add, by a softmax over the dropped items d,
 
-    v(c) = s f0(c) + g(phi(c), f0(c)),   loss = -mean of log( exp u.v(c) / sum over d of exp u.v(d) ),
+    v(c) = s f0(c) + g(phi(c), f0(c)),
+    loss = -mean of log( exp u.v(c) / sum over d of exp u.v(d) ),
 
 u being the sum of the factors of the visitor's other items, and phi the leading principal
 directions of k.
@@ -28,8 +29,8 @@ Factors of the shrunken linear autoencoder are at `autoencoder_factors`; those o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Self
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 import scipy.linalg
@@ -37,10 +38,11 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from momentary.errors import DataError
+from momentary.learn.bounds import require_choices, require_ranges
 from momentary.learn.fitted import require_fitted
 from momentary.types import BoolArray, FloatArray, IntArray, Progress, silent
 
-View = FloatArray | scipy.sparse.csr_array
+View: TypeAlias = Any  # FloatArray or scipy.sparse.csr_array, which has no types
 """One row an item; a row of zeros says that the item lacks it. Shape (items, width)."""
 
 Content = Mapping[str, View]
@@ -85,23 +87,26 @@ class ContentFactorConfig:
     visitors: int = 1_500
 
     def __post_init__(self) -> None:
-        for name in ("landmarks", "directions", "hidden", "epochs", "visitors"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
-        for name in ("ridge", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0.")
-        for name in ("count_power", "weight_decay"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more.")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}; it must be 0 or more and below 1.")
-        if self.loss not in ("squared", "ranking"):
-            raise ValueError(f"loss is {self.loss!r}; it must be 'squared' or 'ranking'.")
+        require_ranges(self, _RANGES)
+        require_choices(self, {"loss": ("squared", "ranking")})
         negative = [name for name, weight in (self.weights or {}).items() if weight < 0]
         negative += [f"{a} x {b}" for a, b, weight in self.products if weight < 0]
         if negative:
             raise ValueError(f"the weight of {negative[0]} is below 0; use 0 to leave it out.")
+
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "ridge": (1e-9, 1e9),
+    "count_power": (0, 2),
+    "landmarks": (1, 20_000),
+    "directions": (1, 20_000),
+    "hidden": (1, 10_000),
+    "epochs": (1, 100_000),
+    "learning_rate": (1e-9, 10),
+    "weight_decay": (0, 10),
+    "dropout": (0, 0.99),
+    "visitors": (1, 1_000_000),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +182,7 @@ class ContentFactor:
         own = k[chosen]
         importance = np.maximum(counts, 1.0) ** self.config.count_power
         mean = np.asarray(factors.mean(axis=0), dtype=np.float64)
-        a = _ridge(k, own, factors - mean, importance, self.config.ridge)
+        a = _ridge(k, own, factors - mean, importance=importance, ridge=self.config.ridge)
         noisy = own + self.config.ridge * np.eye(len(own))
         values, vectors = scipy.linalg.eigh(own)
         leading = np.argsort(-values)[: self.config.directions]
@@ -213,7 +218,7 @@ class ContentFactor:
         """
         learned = require_fitted(self._learned, self)
         k = self._compare(content)
-        plain = k @ learned.a + learned.mean
+        plain: FloatArray = k @ learned.a + learned.mean
         if not learned.network:
             return plain
         return _run_network(k @ learned.basis, plain, learned.network)
@@ -284,7 +289,7 @@ class ContentFactor:
         return self._similarities(unit, learned.landmarks)
 
     def _similarities(self, left: Content, right: Content) -> FloatArray:
-        """k of every pair. Shape (left items, right items)."""
+        """The k of every pair. Shape (left items, right items)."""
         weights = self.config.weights or {}
         single = {name: _products(left[name], right[name]) for name in left}
         k = np.ones((_count(left), _count(right)), dtype=np.float32)  # what all items share
@@ -324,7 +329,11 @@ class ContentFactor:
             mean = factors[known].mean(axis=0)
             own = part[chosen[columns]]
             a = _ridge(
-                part[known], own, factors[known] - mean, importance[known], self.config.ridge
+                part[known],
+                own,
+                factors[known] - mean,
+                importance=importance[known],
+                ridge=self.config.ridge,
             )
             predicted[~known] = part[~known] @ a + mean
         return predicted
@@ -380,6 +389,7 @@ def _ridge(
     k: NDArray[np.float64],
     own: NDArray[np.float64],
     targets: NDArray[Any],
+    *,
     importance: NDArray[np.float64],
     ridge: float,
 ) -> NDArray[np.float64]:
@@ -393,7 +403,7 @@ def _ridge(
     return np.asarray(scipy.linalg.solve(system, weighted @ targets, assume_a="pos"))
 
 
-def _learn_ranking(
+def _learn_ranking(  # noqa: PLR0913, PLR0915 - one training loop, read top to bottom
     phi: FloatArray,
     unseen: FloatArray,
     factors: FloatArray,
@@ -414,7 +424,7 @@ def _learn_ranking(
 
     def start(*shape: int) -> torch.Tensor:
         drawn = torch.randn(*shape, generator=torch_rng) / shape[0] ** 0.5
-        return drawn.requires_grad_()
+        return torch.Tensor.requires_grad_(drawn)
 
     weights = {
         "w1": start(width, config.hidden),
@@ -455,7 +465,7 @@ def _learn_ranking(
         per_visitor = (torch.log_softmax(logits, dim=1) * chosen).sum(dim=1) / chosen.sum(dim=1)
         loss = -per_visitor.mean()
         adam.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         adam.step()
         progress(step + 1, total, f"loss {float(loss.detach()):.4f}")
     learned = {name: value.detach().numpy() for name, value in weights.items()}
@@ -469,13 +479,12 @@ def _run_network(
     size = network["size"][0]
     x = np.concatenate([phi / network["spread"], plain / size], axis=1)
     hidden = np.maximum(x @ network["w1"] + network["b1"], 0)
-    return plain * network["scale"] + size * (hidden @ network["w2"])
+    corrected: FloatArray = plain * network["scale"] + size * (hidden @ network["w2"])
+    return corrected
 
 
 def _replaced(learned: _Learned, network: Mapping[str, FloatArray]) -> _Learned:
-    import dataclasses
-
-    return dataclasses.replace(learned, network=network)
+    return replace(learned, network=network)
 
 
 def _unit(view: View, center: FloatArray | None) -> View:
