@@ -235,7 +235,7 @@ class ContentFactor:
         unit = {name: _unit(view, learned.centers.get(name)) for name, view in content.items()}
         prior = self._self_similarities(unit)
         share = np.divide(explained, prior, out=np.zeros_like(explained), where=prior > 0)
-        return np.clip(share, 0, 1).astype(np.float32)
+        return np.asarray(np.clip(share, 0, 1), dtype=np.float32)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """What `fit` learned; sparse views as three arrays."""
