@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from momentary import __version__
+from momentary import __version__, content_cli
 from momentary.errors import MomentaryError, SettingsError
 
 if TYPE_CHECKING:
@@ -423,6 +423,9 @@ def serve(
     Example: momentary serve --port 8080
     """
     _serve(home, host=host, port=port, config=config)
+
+
+app.command()(content_cli.dissect)
 
 
 def _serve(
