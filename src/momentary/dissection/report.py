@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from momentary.dissection.selectivity import TIMES_CHANCE
+from momentary.dissection.selectivity import SELECTIVE, TIMES_CHANCE
 from momentary.dissection.study import Layer, Study
 from momentary.types import FloatArray, IntArray
 
