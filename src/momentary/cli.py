@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from momentary import __version__
+from momentary import __version__, content_cli
 from momentary.errors import MomentaryError, SettingsError
 
 if TYPE_CHECKING:
@@ -486,6 +486,9 @@ def erase(
             f"{until:%d %B %Y}."
         )
     _out.print("The files that you imported are not touched: delete the user there, too.")
+
+
+app.command()(content_cli.dissect)
 
 
 def _serve(

@@ -17,6 +17,15 @@ def chromium():
     if binary is None:
         pytest.skip("Chromium is not installed; on Debian: apt-get install chromium")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=binary, args=["--no-sandbox"])
+        arguments = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+        browser = driver.chromium.launch(executable_path=binary, args=arguments)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def page(chromium):
+    """An empty page of its own."""
+    context = chromium.new_context()
+    yield context.new_page()
+    context.close()

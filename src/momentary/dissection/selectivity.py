@@ -1,0 +1,159 @@
+"""How well one unit tells one label from all others, without fooling ourselves.
+
+A unit's label is chosen on one half of the held-out sources and scored on the other, because the
+best of many labels looks good by chance. The measure is the area under the ROC curve: the chance
+that a sound of the label drives the unit more than another sound does. It is an effect size;
+nearly every unit of an untrained network passes a test for being different from chance, so a share
+of units means something only beside that of untrained networks and of networks that learned
+shuffled labels (compare Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import scipy.stats
+from numpy.typing import NDArray
+
+from momentary.errors import DataError
+from momentary.types import BoolArray, FloatArray, IntArray
+
+SELECTIVE = 0.9
+"""Area under the ROC curve from which a unit counts as selective."""
+
+TIMES_CHANCE = 2.0
+"""How many times the best comparison network's share a claim takes."""
+
+_FEWEST = 3
+
+
+class Answers(NamedTuple):
+    """What every unit answers to.
+
+    Attributes:
+        label: Chosen on the first half. Shape (units,).
+        area: Of that label, on the second half. Shape (units,).
+        second: The next label, chosen on the first half; -1 if the unit does not answer to two.
+            Shape (units,).
+        second_area: Of that label among sounds that are not of the first one, on the second half;
+            NaN where `second` is -1. Shape (units,).
+    """
+
+    label: IntArray
+    area: NDArray[np.float64]
+    second: IntArray
+    second_area: NDArray[np.float64]
+
+    @property
+    def share(self) -> float:
+        """The share of units that are selective on the second half."""
+        return float((self.area >= SELECTIVE).mean())
+
+
+def areas(activity: FloatArray, positive: BoolArray) -> NDArray[np.float64]:
+    """Area under the ROC curve of every unit; ties count half. Shape (units,).
+
+    Args:
+        activity: Shape (sounds, units).
+        positive: Which sounds are of the label. Shape (sounds,).
+
+    >>> areas(np.array([[0.1], [0.9], [0.8]], dtype=np.float32), np.array([False, True, True]))
+    array([1.])
+    """
+    count = int(positive.sum())
+    others = len(positive) - count
+    if not count or not others:
+        raise DataError(
+            f"{count} sounds of {len(positive)} are of the label; some must be, not all."
+        )
+    ranks = scipy.stats.rankdata(activity, axis=0)
+    above = ranks[positive].sum(axis=0) - count * (count + 1) / 2
+    result: NDArray[np.float64] = above / (count * others)
+    return result
+
+
+def answers(activity: FloatArray, labels: IntArray, second_half: BoolArray) -> Answers:
+    """Choose every unit's label on one half of the sounds and score it on the other.
+
+    Args:
+        activity: How much each sound drives each unit, such as its maximum. Shape (sounds, units).
+        labels: From 0. Shape (sounds,).
+        second_half: The sounds to score on; no source may be on both sides. Shape (sounds,).
+
+    Raises:
+        DataError: If a label has too few sounds on a side.
+    """
+    require_both_halves(labels, second_half)
+    first_half = ~second_half
+    n_labels = int(labels.max()) + 1
+    chosen_on = _areas_by_label(activity[first_half], labels[first_half], n_labels)
+    scored_on = _areas_by_label(activity[second_half], labels[second_half], n_labels)
+    units = np.arange(activity.shape[1])
+    label = chosen_on.argmax(axis=0)
+    second = np.full(len(units), -1)
+    second_area = np.full(len(units), np.nan)
+    for unit in units:
+        pair = _second_label(activity[:, unit], labels, second_half, label=int(label[unit]))
+        if pair:
+            second[unit], second_area[unit] = pair
+    return Answers(
+        label=label, area=scored_on[label, units], second=second, second_area=second_area
+    )
+
+
+def require_both_halves(labels: IntArray, second_half: BoolArray) -> None:
+    """Refuse halves on which not every label can be told from the others.
+
+    Raises:
+        DataError: Naming the label by its number.
+    """
+    for label in range(int(labels.max()) + 1):
+        for half in (~second_half, second_half):
+            count = int((labels[half] == label).sum())
+            if count < _FEWEST:
+                raise DataError(
+                    f"label {label} has {count} sounds on one half of the held-out sources; it "
+                    f"needs {_FEWEST}. Add sources, or leave the label out."
+                )
+
+
+def supported(share: float, comparisons: Sequence[float]) -> bool:
+    """Whether a share of selective units is far beyond that of networks that learned nothing."""
+    return share > 0 and share >= TIMES_CHANCE * max(comparisons, default=0.0)
+
+
+def _areas_by_label(activity: FloatArray, labels: IntArray, n_labels: int) -> NDArray[np.float64]:
+    """Shape (labels, units)."""
+    ranks = scipy.stats.rankdata(activity, axis=0)
+    result = np.empty((n_labels, activity.shape[1]))
+    for label in range(n_labels):
+        positive = labels == label
+        count = int(positive.sum())
+        above = ranks[positive].sum(axis=0) - count * (count + 1) / 2
+        result[label] = above / (count * (len(labels) - count))
+    return result
+
+
+def _second_label(
+    activity: FloatArray, labels: IntArray, second_half: BoolArray, *, label: int
+) -> tuple[int, float] | None:
+    """The other label that a unit answers to as clearly, and its area; None if there is none.
+
+    Both must be selective once the other's sounds are left out: together they hide each other.
+    """
+    rest = labels != label
+    first = rest & ~second_half
+    candidates = np.unique(labels[first])
+    if len(candidates) < 2:
+        return None
+    found = [areas(activity[first, None], labels[first] == each)[0] for each in candidates]
+    second = int(candidates[int(np.argmax(found))])
+    scored = {}
+    for this, other in ((label, second), (second, label)):
+        sounds = second_half & (labels != other)
+        scored[this] = float(areas(activity[sounds, None], labels[sounds] == this)[0])
+    if min(scored.values()) < SELECTIVE:
+        return None
+    return second, scored[second]

@@ -1,0 +1,241 @@
+"""Train a network, and others that cannot have learned anything, and compare their units.
+
+Sources are cut into three: the network learns from the first part, each unit's label is chosen on
+the second and scored on the third. The untrained networks only fit their normalisation to the data;
+the shuffled ones learn as long as the real one, from labels that were permuted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from momentary.dissection.selectivity import Answers, answers, supported
+from momentary.errors import DataError
+from momentary.models.audio_network import AudioNetwork, AudioNetworkConfig
+from momentary.types import BoolArray, FloatArray, IntArray, Progress, silent
+
+_SHARES = (0.6, 0.2, 0.2)
+_FEWEST = 3
+_NO_LEARNING = 1e-8
+_NORMALISING_EPOCHS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recordings:
+    """Labelled sounds.
+
+    Attributes:
+        names: Of the sounds.
+        spectrograms: One excerpt each. Each of shape (frames, bands).
+        labels: From 0. Shape (sounds,).
+        label_names: By label.
+        sources: Sounds of one source, such as a recording or an album, have the same number.
+            Shape (sounds,).
+    """
+
+    names: Sequence[str]
+    spectrograms: Sequence[FloatArray]
+    labels: IntArray
+    label_names: Sequence[str]
+    sources: IntArray
+
+    def take(self, rows: IntArray) -> Recordings:
+        """The sounds at `rows`."""
+        return replace(
+            self,
+            names=[self.names[row] for row in rows],
+            spectrograms=[self.spectrograms[row] for row in rows],
+            labels=self.labels[rows],
+            sources=self.sources[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """What drove the units of one layer. Sounds are the held-out ones.
+
+    Attributes:
+        maxima: Shape (sounds, units).
+        means: Over time. Shape (sounds, units).
+        peaks: The first frame of each maximum. Shape (sounds, units).
+        frames: How many frames a unit hears at once.
+    """
+
+    maxima: FloatArray
+    means: FloatArray
+    peaks: IntArray
+    frames: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """The findings about one layer.
+
+    Attributes:
+        activity: Of the trained network.
+        answers: By measure, "maximum" or "mean".
+        comparisons: Shares of selective units by measure and by kind of network that learned
+            nothing, one number a network.
+    """
+
+    name: str
+    activity: Activity
+    answers: Mapping[str, Answers]
+    comparisons: Mapping[str, Mapping[str, Sequence[float]]]
+
+    def claim(self, measure: str) -> bool:
+        """Whether the share of selective units is far beyond the comparison networks'."""
+        rivals = [share for each in self.comparisons[measure].values() for share in each]
+        return supported(self.answers[measure].share, rivals)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """All findings.
+
+    Attributes:
+        network: The trained one.
+        held_out: The sounds that it never heard.
+        second_half: Which of them scored the labels. Shape (sounds,).
+        accuracy: Share of the held-out sounds whose label the network tells.
+        layers: The first and the top one.
+        left_out: Labels of which nothing can be said, each with the reason.
+    """
+
+    network: AudioNetwork
+    held_out: Recordings
+    second_half: BoolArray
+    accuracy: float
+    layers: Sequence[Layer]
+    left_out: Sequence[str]
+
+
+def dissect(
+    recordings: Recordings,
+    *,
+    config: AudioNetworkConfig,
+    comparisons: int = 5,
+    rng: np.random.Generator,
+    progress: Progress = silent,
+) -> Study:
+    """Train, compare, and find what every unit of the first and the top layer answers to.
+
+    Raises:
+        DataError: If fewer than two labels come from three sources or more.
+    """
+    usable, left_out = _usable(recordings)
+    parts = split_sources(usable, rng=rng)
+    training = usable.take(np.flatnonzero(parts == 0))
+    held_out = usable.take(np.flatnonzero(parts > 0))
+    second_half = parts[parts > 0] == 2
+    untrained = replace(config, learning_rate=_NO_LEARNING, epochs=_NORMALISING_EPOCHS)
+    plan = [("trained", config, training.labels)]
+    plan += [("untrained", untrained, training.labels)] * comparisons
+    plan += [("shuffled", config, rng.permutation(training.labels)) for _ in range(comparisons)]
+    layers = (config.layers[0], config.layers[-1])
+    shares: dict[str, dict[str, dict[str, list[float]]]] = {
+        layer: {measure: {} for measure in ("maximum", "mean")} for layer in layers
+    }
+    tracks = [[each] for each in training.spectrograms]
+    kept: dict[str, tuple[Activity, dict[str, Answers]]] = {}
+    trained: AudioNetwork | None = None
+    for done, (kind, settings, labels) in enumerate(plan):
+        progress(done, len(plan), f"{kind} network")
+        network = AudioNetwork(settings).fit(tracks, labels=labels, rng=rng)
+        for layer in layers:
+            activity = observe(network, held_out.spectrograms, layer=layer)
+            found = {
+                "maximum": answers(activity.maxima, held_out.labels, second_half),
+                "mean": answers(activity.means, held_out.labels, second_half),
+            }
+            if kind == "trained":
+                kept[layer] = (activity, found)
+                trained = network
+                continue
+            for measure, each in found.items():
+                shares[layer][measure].setdefault(kind, []).append(each.share)
+    progress(len(plan), len(plan))
+    if trained is None:
+        raise DataError("no network was trained.")
+    told = trained.classify([[each] for each in held_out.spectrograms]).argmax(axis=1)
+    return Study(
+        network=trained,
+        held_out=held_out,
+        second_half=second_half,
+        accuracy=float((told == held_out.labels).mean()),
+        layers=[
+            Layer(
+                name=layer,
+                activity=kept[layer][0],
+                answers=kept[layer][1],
+                comparisons=shares[layer],
+            )
+            for layer in layers
+        ],
+        left_out=left_out,
+    )
+
+
+def observe(network: AudioNetwork, spectrograms: Sequence[FloatArray], *, layer: str) -> Activity:
+    """What each sound does to each unit of a layer."""
+    maxima, means, peaks, frames = [], [], [], 0
+    for spectrogram in spectrograms:
+        response = network.respond(spectrogram, layer=layer)
+        maxima.append(response.values.max(axis=0))
+        means.append(response.values.mean(axis=0))
+        peaks.append(response.starts[response.values.argmax(axis=0)])
+        frames = max(frames, response.frames)
+    return Activity(
+        maxima=np.stack(maxima), means=np.stack(means), peaks=np.stack(peaks), frames=frames
+    )
+
+
+def split_sources(recordings: Recordings, *, rng: np.random.Generator) -> IntArray:
+    """To learn from (0), to choose labels on (1), to score on (2); by source. Shape (sounds,).
+
+    Sources are dealt in random order, each to the part that lacks its labels most.
+    """
+    n_labels = len(recordings.label_names)
+    wanted = np.outer(_SHARES, np.bincount(recordings.labels, minlength=n_labels))
+    parts = np.zeros(len(recordings.labels), dtype=np.int64)
+    sources = rng.permutation(np.unique(recordings.sources))
+    sizes = [int((recordings.sources == source).sum()) for source in sources]
+    for source in sources[np.argsort(-np.array(sizes), kind="stable")]:
+        rows = recordings.sources == source
+        counts = np.bincount(recordings.labels[rows], minlength=n_labels)
+        part = int((wanted @ counts).argmax())
+        wanted[part] -= counts
+        parts[rows] = part
+    return parts
+
+
+def _usable(recordings: Recordings) -> tuple[Recordings, list[str]]:
+    """Without the labels that come from too few sources, and what to say of those."""
+    kept, left_out = [], []
+    for label, name in enumerate(recordings.label_names):
+        sources = len(np.unique(recordings.sources[recordings.labels == label]))
+        if sources >= _FEWEST:
+            kept.append(label)
+        else:
+            left_out.append(
+                f"{name}: its sounds come from {sources} source{'s' if sources != 1 else ''}; what "
+                "a unit answers to may be the source and not the label, so nothing is claimed."
+            )
+    if len(kept) < 2:
+        raise DataError(
+            f"{len(kept)} labels come from {_FEWEST} sources or more; two are needed to tell one "
+            "from another. " + " ".join(left_out)
+        )
+    rows = np.flatnonzero(np.isin(recordings.labels, kept))
+    taken = recordings.take(rows)
+    return (
+        replace(
+            taken,
+            labels=np.searchsorted(kept, taken.labels),
+            label_names=[recordings.label_names[label] for label in kept],
+        ),
+        left_out,
+    )

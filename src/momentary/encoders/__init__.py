@@ -1,0 +1,1 @@
+"""Raw content to vectors: pictures, texts, sounds and films."""

@@ -1,0 +1,213 @@
+"""Vectors by content hash and encoder version, so that nothing is encoded twice.
+
+SQLite keeps them: a batch is there whole or not at all, also after the process was killed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+import numpy as np
+
+from momentary.encoders.protocol import Encoder
+from momentary.errors import DataError
+from momentary.types import BoolArray, FloatArray, Progress, silent
+
+Content = TypeVar("Content")
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS vectors (
+  encoder TEXT NOT NULL, content BLOB NOT NULL, vector BLOB NOT NULL,
+  PRIMARY KEY (encoder, content)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS names (
+  encoder TEXT NOT NULL, name TEXT NOT NULL, content BLOB NOT NULL,
+  PRIMARY KEY (encoder, name)) WITHOUT ROWID;
+"""
+_LOOKUP = 500
+
+
+class VectorStore:
+    """Vectors in one file; use it in a `with` block, in one thread.
+
+    Raises:
+        DataError: If the file is no vector store.
+    """
+
+    def __init__(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(file, timeout=30)
+        try:
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.executescript(_SCHEMA)
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            raise DataError(f"{file} is no vector store ({error}); move it away.") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._connection.close()
+
+    def known(self, encoder: str, hashes: Sequence[bytes]) -> set[bytes]:
+        """Which contents have a vector."""
+        found: set[bytes] = set()
+        for start in range(0, len(hashes), _LOOKUP):
+            part = list(hashes[start : start + _LOOKUP])
+            marks = ",".join("?" * len(part))
+            query = f"SELECT content FROM vectors WHERE encoder = ? AND content IN ({marks})"
+            found.update(row[0] for row in self._connection.execute(query, [encoder, *part]))
+        return found
+
+    def put(
+        self,
+        encoder: str,
+        *,
+        vectors: dict[bytes, FloatArray],
+        names: Iterable[tuple[str, bytes]] = (),
+    ) -> None:
+        """Keep vectors, and which name has which content, all of them or none."""
+        rows = [
+            (encoder, digest, np.ascontiguousarray(vector, dtype="<f4").tobytes())
+            for digest, vector in vectors.items()
+        ]
+        with self._connection:
+            self._connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", rows)
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO names VALUES (?, ?, ?)",
+                [(encoder, name, digest) for name, digest in names],
+            )
+
+    def read(self, encoder: str, names: Sequence[str]) -> tuple[FloatArray, BoolArray]:
+        """The vectors of names, zeros where there is none, and where there is one.
+
+        Shapes (names, dim), (names,); dim is 0 while the encoder has no vector at all.
+        """
+        query = (
+            "SELECT vector FROM names JOIN vectors USING (encoder, content) "
+            "WHERE encoder = ? AND name = ?"
+        )
+        rows = [self._connection.execute(query, (encoder, name)).fetchone() for name in names]
+        there = np.array([row is not None for row in rows], dtype=np.bool_)
+        any_row = self._connection.execute(
+            "SELECT length(vector) FROM vectors WHERE encoder = ? LIMIT 1", (encoder,)
+        ).fetchone()
+        vectors = np.zeros((len(names), any_row[0] // 4 if any_row else 0), dtype=np.float32)
+        for place in np.flatnonzero(there):
+            vectors[place] = np.frombuffer(rows[place][0], dtype="<f4")
+        return vectors, there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodeReport:
+    """What an encoding did.
+
+    Attributes:
+        encoded: Contents that got a vector now.
+        known: Names whose content had one already, or twice in this run.
+        set_aside: Name and reason of what cannot be encoded.
+    """
+
+    encoded: int
+    known: int
+    set_aside: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened(Generic[Content]):
+    name: str
+    digest: bytes
+    content: Content | None
+    reason: str
+
+
+def encode_all(  # noqa: PLR0913 - each says something else
+    sources: Iterable[tuple[str, bytes | DataError]],
+    encoder: Encoder[Content],
+    store: VectorStore,
+    *,
+    decode: Callable[[str, bytes], Content],
+    batch: int = 32,
+    total: int = 0,
+    progress: Progress = silent,
+) -> EncodeReport:
+    """Encode what has no vector yet; a batch is stored as soon as it is encoded.
+
+    Files are read and decoded one batch ahead, in a second thread, while a batch is encoded.
+
+    Args:
+        sources: Names with what they hold, or why that cannot be read.
+        encoder: Whose version is the key.
+        store: Where the vectors go.
+        decode: A name and what it holds to the content; a `DataError` sets it aside.
+        batch: Contents that are encoded and stored together.
+        total: How many sources there are, for the progress.
+        progress: Told after every batch.
+    """
+    encoded, done, aside = 0, 0, list[tuple[str, str]]()
+    parts = _batches(sources, batch)
+    with ThreadPoolExecutor(max_workers=1) as ahead:
+        waiting = ahead.submit(next, parts, None)
+        while (part := waiting.result()) is not None:
+            digests = [hashlib.sha256(raw).digest() for _, raw in part if isinstance(raw, bytes)]
+            known = store.known(encoder.version, digests)
+            opened = ahead.submit(_open, part, known, decode)
+            waiting = ahead.submit(next, parts, None)
+            contents = opened.result()
+            new = {each.digest: each.content for each in contents if each.content is not None}
+            vectors: dict[bytes, FloatArray] = {}
+            if new:
+                rows = encoder.encode(list(new.values()))
+                vectors = dict(zip(new, rows, strict=True))
+            named = [(each.name, each.digest) for each in contents if not each.reason]
+            store.put(encoder.version, vectors=vectors, names=named)
+            aside += [(each.name, each.reason) for each in contents if each.reason]
+            encoded += len(new)
+            done += len(part)
+            progress(done, max(total, done), f"{len(aside)} set aside")
+    return EncodeReport(encoded=encoded, known=done - encoded - len(aside), set_aside=tuple(aside))
+
+
+def _batches(
+    sources: Iterable[tuple[str, bytes | DataError]], size: int
+) -> Iterator[list[tuple[str, bytes | DataError]]]:
+    remaining = iter(sources)
+    while part := list(islice(remaining, size)):
+        yield part
+
+
+def _open(
+    part: list[tuple[str, bytes | DataError]],
+    known: set[bytes],
+    decode: Callable[[str, bytes], Content],
+) -> list[_Opened[Content]]:
+    opened: list[_Opened[Content]] = []
+    seen = set(known)
+    for name, raw in part:
+        if isinstance(raw, DataError):
+            opened.append(_Opened(name, b"", None, str(raw)))
+            continue
+        digest = hashlib.sha256(raw).digest()
+        content: Content | None = None
+        reason = ""
+        if digest not in seen:
+            try:
+                content = decode(name, raw)
+                seen.add(digest)
+            except DataError as error:
+                reason = str(error)
+        opened.append(_Opened(name, digest, content, reason))
+    return opened

@@ -1,0 +1,116 @@
+"""Content tells an item's factors; what is unknown is said to be."""
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+from momentary.errors import DataError, NotFittedError
+from momentary.models.content_factor import (
+    ContentFactor,
+    ContentFactorConfig,
+    autoencoder_factors,
+    blend,
+)
+
+
+@pytest.fixture
+def world():
+    """Two tastes; an item's text says which, its tags are noise, visits follow the taste."""
+    rng = np.random.default_rng(0)
+    taste = np.arange(80) % 2
+    text = rng.normal(size=(80, 6)).astype(np.float32) * 0.3
+    text[:, 0] += taste * 2 - 1
+    tags = scipy.sparse.csr_array((rng.random((80, 9)) < 0.3).astype(np.float32))
+    likes = np.arange(200)[:, None] % 2 == taste[None, :]
+    visits = scipy.sparse.csr_array(
+        (rng.random((200, 80)) < np.where(likes, 0.4, 0.05)) * np.float32(1)
+    )
+    return {"text": text, "tags": tags}, visits, taste
+
+
+def part(content, rows):
+    return {name: view[rows] for name, view in content.items()}
+
+
+def fitted(world, **settings):
+    content, visits, _ = world
+    warm = np.arange(60)
+    known = scipy.sparse.csr_array(visits[:, warm])
+    factors = autoencoder_factors(known, factors=8, shrinkage=5.0)
+    settings = {"ridge": 2.0, **settings}
+    model = ContentFactor(ContentFactorConfig(**settings))
+    model.fit(part(content, warm), factors, visits=known, rng=np.random.default_rng(1))
+    return model, known @ factors
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"loss": "ranking", "epochs": 5, "hidden": 8}, {"landmarks": 30}, {"count_power": 0.5}],
+)
+def test_new_items_go_to_those_of_their_taste(world, settings):
+    content, _, taste = world
+    model, visitors = fitted(world, **settings)
+    scores = visitors @ model.predict(part(content, np.arange(60, 80))).T
+    right = np.arange(200)[:, None] % 2 == taste[None, 60:]
+    order = np.argsort(-scores, axis=1)[:, :10]
+    assert np.take_along_axis(right, order, 1).mean() > 0.9
+
+
+def test_content_without_a_signal_predicts_nothing(world):
+    _, visits, taste = world
+    noise = np.random.default_rng(5).normal(size=(80, 6)).astype(np.float32)
+    model, visitors = fitted(({"text": noise}, visits, taste))
+    scores = visitors @ model.predict({"text": noise[60:]}).T
+    right = np.arange(200)[:, None] % 2 == taste[None, 60:]
+    assert 0.3 < np.take_along_axis(right, np.argsort(-scores, axis=1)[:, :10], 1).mean() < 0.7
+
+
+def test_a_saved_model_predicts_the_same(world):
+    content = world[0]
+    for loss in ("squared", "ranking"):
+        model, _ = fitted(world, loss=loss, products=(("text", "tags", 0.5),), hidden=8, epochs=1)
+        again = ContentFactor.from_state(model.config, model.state())
+        np.testing.assert_array_equal(again.predict(content), model.predict(content))
+        np.testing.assert_array_equal(again.confidence(content), model.confidence(content))
+
+
+def test_confidence_falls_with_what_is_missing(world):
+    model, _ = fitted(world)
+    content = part(world[0], np.arange(60, 80))
+    bare = {name: view * 0 for name, view in content.items()}
+    assert (model.confidence(content) > 0).all()
+    half = {**content, "tags": content["tags"] * 0}
+    assert np.isfinite(model.predict(bare)).all()
+    assert model.confidence(half).shape == (20,)
+    seen = model.confidence(part(world[0], np.arange(60))).mean()
+    assert seen > model.confidence(content).mean()
+
+
+def test_the_caller_is_told_what_does_not_fit(world):
+    content, visits, _ = world
+    with pytest.raises(NotFittedError):
+        ContentFactor(ContentFactorConfig()).predict(content)
+    model, _ = fitted(world)
+    with pytest.raises(DataError, match="'text' has width None"):
+        model.predict({"tags": content["tags"]})
+    wrong = ContentFactor(ContentFactorConfig(weights={"sound": 1.0}))
+    with pytest.raises(DataError, match="view 'sound'"):
+        wrong.fit(
+            content, np.zeros((80, 2), np.float32), visits=visits, rng=np.random.default_rng(0)
+        )
+    with pytest.raises(ValueError, match="ridge is 0"):
+        ContentFactorConfig(ridge=0)
+
+
+def test_factors_complete_the_visits_as_the_linear_autoencoder_does(world):
+    visits = world[1]
+    gram = (visits.T @ visits).toarray().astype(np.float64)
+    expected = visits @ np.linalg.solve(gram + 7 * np.eye(80), gram)
+    factors = autoencoder_factors(visits, factors=80, shrinkage=7.0)
+    np.testing.assert_allclose(visits @ factors @ factors.T, expected, atol=1e-3)
+
+
+def test_clicks_take_over_from_content():
+    content, behaviour = np.zeros((3, 2), np.float32), np.ones((3, 2), np.float32)
+    mixed = blend(content, behaviour, np.array([0, 10, 1_000_000]), half=10)
+    np.testing.assert_allclose(mixed[:, 0], [0, 0.5, 1], atol=1e-4)
