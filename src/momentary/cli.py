@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from momentary import __version__, content_cli
+from momentary import __version__, cli_content, cli_moments
 from momentary.errors import MomentaryError, SettingsError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(cli_moments.app, name="moments")
 _out = Console()
 _err = Console(stderr=True)
 
@@ -488,7 +489,7 @@ def erase(
     _out.print("The files that you imported are not touched: delete the user there, too.")
 
 
-app.command()(content_cli.dissect)
+app.command()(cli_content.dissect)
 
 
 def _serve(

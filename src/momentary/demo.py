@@ -27,6 +27,9 @@ from momentary.evaluation.leaderboard import Leaderboard
 from momentary.evaluation.trials import TASKS, Task, TrialConfig, run_trial
 from momentary.models.artifact import ModelStore, make
 from momentary.models.training import train
+from momentary.moments.promotions import promotion_effects
+from momentary.moments.report import summary, write_report
+from momentary.moments.results import write_table
 from momentary.recommend.assembly import assemble
 from momentary.recommend.pipeline import Recommender
 from momentary.recommend.rules import Rules
@@ -109,6 +112,8 @@ def run_demo(
         console.print(f"[bold]{version}[/] answers from now on.")
         recommender = assemble(bundle, workspace.catalog.table(bundle.items.ids), noun="basket")
         basket = _show(recommender, split, console=console)
+    console.rule("[bold]5. The moments of truth: do displays and mailers sell?")
+    _promotions(home, console=console, bar=bar)
     console.print(
         f"Done in {clock() - began:.0f} s. The workspace is {home}; try:\n"
         f"  momentary recommend {' '.join(basket)} --home {home} "
@@ -197,6 +202,16 @@ def _show(recommender: Recommender, split: Split, *, console: Console) -> list[s
         lines.append(f"   [dim]{escape('; '.join(each.reasons))}[/]")
     console.print(Panel("\n".join(lines)))
     return basket
+
+
+def _promotions(home: Path, *, console: Console, bar: Callable[[str], Progress]) -> None:
+    table = promotion_effects(datasets.complete_journey_folder(), progress=bar("promotions"))
+    page = home / "promotions.html"
+    write_report(table, page)
+    write_table(table, page.with_suffix(".json"))
+    for line in summary(table)[-3:]:
+        console.print(f"- {escape(line)}", soft_wrap=True)
+    console.print(f"The whole report is the page {page}", soft_wrap=True)
 
 
 def _example(split: Split, kinds: Mapping[str, str | None]) -> list[str]:

@@ -23,7 +23,7 @@
 
   // Rows of {label, percent, low, high, look, words} as points with intervals.
   function forest(rows, title) {
-    const left = 190, width = 640, height = 26 * rows.length + 34;
+    const width = Math.max(320, Math.min(640, root.clientWidth)), left = width < 500 ? 150 : 190, height = 26 * rows.length + 34;
     const edge = Math.max(1, ...rows.map((r) => Math.min(200, Math.max(Math.abs(r.low), Math.abs(r.high)))));
     const x = (v) => left + ((Math.max(-edge, Math.min(edge, v)) + edge) / (2 * edge)) * (width - left - 12);
     const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title, class: "forest" });
@@ -41,7 +41,7 @@
   }
 
   function curve(c) {
-    const w = 640, h = 220, s = scales[c.attribute], low = Math.min(...c.low, 0), high = Math.max(...c.high, 0);
+    const w = Math.max(320, Math.min(640, root.clientWidth)), h = 220, s = scales[c.attribute], low = Math.min(...c.low, 0), high = Math.max(...c.high, 0);
     const a = c.doses[0], b = c.doses.at(-1);
     const x = (v) => 50 + ((v - a) / (b - a || 1)) * (w - 60), y = (v) => h - 45 - ((v - low) / (high - low || 1)) * (h - 60);
     const path = (ds, vs) => ds.map((d, i) => `${i ? "L" : "M"}${x(d).toFixed(1)},${y(vs[i]).toFixed(1)}`).join("");

@@ -1,0 +1,409 @@
+"""The commands `momentary moments ...`: parse, call one function, print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from momentary.errors import DataError, SettingsError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from momentary.moments.results import EffectTable
+    from momentary.types import Progress
+
+app = typer.Typer(
+    help="What in a picture moves people, at which moment, and how sure we are.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+_out = Console()
+_err = Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Table = Annotated[Path, typer.Argument(help="Effects, as `moments effects --out` writes them.")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Write the result to this file.")]
+Seed = Annotated[int, typer.Option(help="Draws everything that chance decides.")]
+Events = Annotated[Path, typer.Argument(help="Events as Parquet, with the columns of Event.")]
+Versions = Annotated[
+    Path, typer.Option(help="Parquet: item_id, picture, since_us: when which picture was shown.")
+]
+Attributes = Annotated[Path, typer.Option(help="What `moments measure --out` wrote.")]
+
+
+@app.command()
+def measure(
+    pictures: Annotated[Path, typer.Argument(help="A folder, or a zip archive, of pictures.")],
+    out: Out = None,
+    threads: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 2,
+    json: Json = False,
+) -> None:
+    """Measure sixteen visual characteristics of every picture.
+
+    Example: momentary moments measure photos/ --out attributes.parquet
+    """
+    from momentary.moments.attributes import ATTRIBUTES
+    from momentary.moments.gallery import Gallery, measure_all, write_measured
+
+    with _bar("measure") as progress:
+        measured = measure_all(Gallery(pictures), threads=threads, progress=progress)
+    if out:
+        write_measured(measured, out)
+    means = measured.values.mean(axis=0) if len(measured.values) else []
+    facts = {
+        "pictures": len(measured.pictures),
+        "aside": [{"picture": name, "reason": why} for name, why in measured.aside],
+        "mean": {name: float(value) for name, value in zip(ATTRIBUTES, means, strict=False)},
+    }
+    if json:
+        _print_json(facts)
+        return
+    _out.print(f"{len(measured.pictures):,} pictures measured, {len(measured.aside)} set aside.")
+    for name, why in measured.aside[:10]:
+        _out.print(f"  {escape(name)}: {escape(why)}")
+
+
+@app.command()
+def effects(
+    events: Events,
+    versions: Versions,
+    attributes: Attributes,
+    outcome: Annotated[list[str] | None, typer.Option(help="Outcomes; all if none.")] = None,
+    out: Out = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Estimate what each characteristic does to each outcome, at its rung of evidence.
+
+    Example: momentary moments effects events.parquet --versions versions.parquet
+    --attributes attributes.parquet --out effects.json
+    """
+    table = _estimate(events, versions, attributes, outcome=outcome, placebos=0, seed=seed)
+    _tell(table, out=out, json=json)
+
+
+@app.command()
+def validate(
+    events: Events,
+    versions: Versions,
+    attributes: Attributes,
+    outcome: Annotated[list[str] | None, typer.Option(help="Outcomes; all if none.")] = None,
+    placebos: Annotated[int, typer.Option(min=1, help="Times that pictures are swapped.")] = 20,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Try to refute the effects: swapped pictures, disagreement between rungs.
+
+    Example: momentary moments validate events.parquet --versions versions.parquet
+    --attributes attributes.parquet
+    """
+    table = _estimate(events, versions, attributes, outcome=outcome, placebos=placebos, seed=seed)
+    if json:
+        _print_json(
+            [
+                {"outcome": f.outcome, "placebo_p": f.placebo_p, "divergence_p": f.divergence_p}
+                for f in table.fits
+            ]
+        )
+        return
+    for fit in table.fits:
+        tests = (("swapped pictures", fit.placebo_p), ("agreement of the rungs", fit.divergence_p))
+        for name, p in tests:
+            said = "not possible here" if p is None else f"p = {p:.3f}"
+            _out.print(f"{fit.outcome}: {name}: {said}")
+    for warning in table.warnings:
+        _out.print(f"[yellow]{escape(warning)}[/]")
+
+
+@app.command()
+def promotions(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of the Complete Journey; default: the package's.")
+    ] = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """What a display or a mailer does to purchases, on the Complete Journey's real promotions.
+
+    Example: momentary moments promotions --out promotions.json
+    """
+    from momentary.data.datasets import complete_journey_folder
+    from momentary.moments.promotions import promotion_effects
+
+    with _bar("promotions") as progress:
+        table = promotion_effects(folder or complete_journey_folder(), progress=progress)
+    _tell(table, out=out, json=json)
+
+
+@app.command()
+def decide(
+    choices: Annotated[Path, typer.Argument(help="Parquet, one row an alternative.")],
+    image: Annotated[list[str], typer.Option(help="An image column; may be repeated.")],
+    draws: Annotated[int, typer.Option(min=1, help="Draws of each person's taste.")] = 512,
+    into: Annotated[Path | None, typer.Option(help="Effects file that gets the card.")] = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """What decides: taste, loyalty, price, position or the picture.
+
+    Example: momentary moments decide choices.parquet --image brightness --into effects.json
+    """
+    import dataclasses
+
+    import msgspec
+    import numpy as np
+
+    from momentary.moments.choices import choices_of
+    from momentary.moments.decision import DecisionConfig, DecisionModel, decision_card
+    from momentary.moments.results import plain, read_table, write_table
+
+    rows = choices_of(_parquet(choices), image=image)
+    rng = np.random.default_rng(seed)
+    fit = DecisionModel(DecisionConfig(draws=draws)).fit(rows, rng=rng)
+    card = decision_card(rows, fit, rng=rng)
+    if into:
+        write_table(dataclasses.replace(read_table(into), decision=card), into)
+    if json:
+        typer.echo(msgspec.json.encode(card, enc_hook=plain).decode())
+        return
+    for each in card.influences:
+        _out.print(f"{each.part}: {each.share:.0%} ({each.low:.0%} to {each.high:.0%})")
+    for line in card.words:
+        _out.print(escape(line))
+
+
+@app.command()
+def whatif(
+    table: Table,
+    picture: Annotated[Path, typer.Argument(help="The picture to edit.")],
+    change: Annotated[str, typer.Option("--edit", help="Such as brightness=+1, in SDs.")],
+    outcome: Annotated[str, typer.Option(help="What to predict.")] = "click",
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Edit a picture and predict what that does, or refuse to.
+
+    Example: momentary moments whatif effects.json shirt.jpg --edit brightness=+1 --out new.png
+    """
+    import msgspec
+
+    from momentary.moments.attributes import ATTRIBUTES
+    from momentary.moments.edits import move
+    from momentary.moments.pixels import encode_png, read_picture
+    from momentary.moments.results import plain, read_table
+    from momentary.moments.whatif import predict_edit
+
+    name, amount = _edit(change, list(ATTRIBUTES))
+    found = read_table(table)
+    try:
+        pixels = read_picture(picture)
+    except DataError as error:
+        raise DataError(f"{picture} cannot be used: {error}.") from error
+    edited = move(pixels, name, amount * found.scale(name).sd)
+    lift = predict_edit(found, outcome, pixels=pixels, edited=edited.pixels)
+    if out:
+        out.write_bytes(encode_png(edited.pixels))
+    if json:
+        typer.echo(msgspec.json.encode(lift, enc_hook=plain).decode())
+        return
+    if not edited.reached:
+        _out.print("[yellow]The edit cannot go that far; this is the nearest that it reaches.[/]")
+    _out.print(escape(lift.words))
+
+
+@app.command()
+def plan(
+    rate: Annotated[float, typer.Option(help="Events per exposure now, such as .03.")],
+    lift: Annotated[float, typer.Option(help="Change that must not be missed, in percent.")],
+    power: Annotated[float, typer.Option(help="Probability of seeing it.")] = 0.8,
+    alpha: Annotated[float, typer.Option(help="Probability of a false alarm.")] = 0.05,
+    per_user: Annotated[float, typer.Option(help="Mean exposures of one user.")] = 1.0,
+    alike: Annotated[float, typer.Option(help="Correlation of one user's exposures.")] = 0.0,
+    seen: Annotated[
+        str | None, typer.Option(help="Users so far, old,new: is the split as planned?")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """The size of an A/B test of two pictures, and whether a running one is split as planned.
+
+    Example: momentary moments plan --rate .03 --lift 8 --per-user 5 --alike .05
+    """
+    import msgspec
+
+    from momentary.moments.plan import PlanConfig, sample_ratio_p
+    from momentary.moments.plan import plan as make_plan
+
+    try:
+        config = PlanConfig(
+            rate=rate, lift=lift, power=power, alpha=alpha, per_user=per_user, alike=alike
+        )
+        p = None if seen is None else sample_ratio_p(_counts(seen), shares=[0.5, 0.5])
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    made = make_plan(config)
+    if json:
+        _print_json({**msgspec.to_builtins(made), "sample_ratio_p": p})
+        return
+    for line in made.words:
+        _out.print(escape(line))
+    if p is not None:
+        alarm = "[red]ALARM: stop and look for the fault[/]" if p < 0.01 else "no alarm"
+        _out.print(f"Sample ratio: p = {p:.3g}, valid however often you look: {alarm}.")
+
+
+@app.command()
+def report(
+    table: Table,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page.")] = Path("moments.html"),
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder or zip of the pictures; none: no examples.")
+    ] = None,
+    attributes: Annotated[
+        Path | None, typer.Option(help="What measure wrote; measured now if not given.")
+    ] = None,
+    facts: Annotated[
+        Path | None, typer.Option(help="Parquet: picture, category, price; to match examples.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write one self-contained page, and the same facts as JSON beside it.
+
+    Example: momentary moments report effects.json --pictures photos/ --out moments.html
+    """
+    from momentary.moments.gallery import Gallery, measure_all, read_measured
+    from momentary.moments.report import Pictures, summary, write_report
+    from momentary.moments.results import read_table, write_table
+
+    found = read_table(table)
+    shown = None
+    if pictures:
+        gallery = Gallery(pictures)
+        with _bar("measure") as progress:
+            measured = (
+                read_measured(attributes) if attributes else measure_all(gallery, progress=progress)
+            )
+        known = _parquet(facts).to_pylist() if facts else []
+        shown = Pictures(
+            gallery=gallery,
+            measured=measured,
+            category={row["picture"]: row["category"] for row in known if row.get("category")},
+            price={row["picture"]: row["price"] for row in known if (row.get("price") or 0) > 0},
+        )
+    write_report(found, out, pictures=shown)
+    write_table(found, out.with_suffix(".json"))
+    if json:
+        _print_json({"page": str(out), "summary": summary(found)})
+        return
+    for line in summary(found):
+        _out.print(escape(line))
+    _out.print(f"Written: {out} and {out.with_suffix('.json')}", soft_wrap=True)
+
+
+def _estimate(
+    events: Path,
+    versions: Path,
+    attributes: Path,
+    *,
+    outcome: list[str] | None,
+    placebos: int,
+    seed: int,
+) -> EffectTable:
+    import numpy as np
+
+    from momentary.moments.attributes import ATTRIBUTES
+    from momentary.moments.effects import EffectsDesign, ImageEffects
+    from momentary.moments.exposures import collect
+    from momentary.moments.gallery import read_measured
+    from momentary.moments.results import OUTCOMES
+    from momentary.moments.spells import PictureTable
+
+    try:
+        design = EffectsDesign(
+            source=f"Events of {events.name}.",
+            outcomes=tuple(outcome or OUTCOMES),
+            placebo_rounds=placebos,
+        )
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    measured = read_measured(attributes)
+    with _bar("count") as progress:
+        spells = collect(_parquet(events), _parquet(versions), progress=progress)
+    pictures = PictureTable(
+        pictures=measured.pictures, attributes=tuple(ATTRIBUTES), values=measured.values
+    )
+    with _bar("fit") as progress:
+        return (
+            ImageEffects(design)
+            .fit(spells, pictures, rng=np.random.default_rng(seed), progress=progress)
+            .table()
+        )
+
+
+def _tell(table: EffectTable, *, out: Path | None, json: bool) -> None:
+    from momentary.moments.report import summary
+    from momentary.moments.results import table_json, write_table
+
+    if out:
+        write_table(table, out)
+    if json:
+        typer.echo(table_json(table).decode())
+        return
+    for line in (*summary(table), *table.warnings):
+        _out.print(escape(line))
+    if out:
+        _out.print(f"Written. Draw it: momentary moments report {out}", soft_wrap=True)
+
+
+def _parquet(file: Path) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(file)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{file} is not a Parquet file that can be read: {error}.") from error
+
+
+def _edit(text: str, names: list[str]) -> tuple[str, float]:
+    name, _, amount = text.partition("=")
+    try:
+        value = float(amount)
+    except ValueError as error:
+        raise SettingsError(f"--edit {text!r} is not such as brightness=+1.") from error
+    if name not in names:
+        raise SettingsError(f"There is no attribute {name!r}; there are {', '.join(names)}.")
+    return name, value
+
+
+def _counts(text: str) -> list[int]:
+    try:
+        old, new = (int(each) for each in text.split(","))
+    except ValueError as error:
+        raise SettingsError(f"--seen {text!r} is not two counts such as 5020,4980.") from error
+    return [old, new]
+
+
+def _print_json(value: object) -> None:
+    import msgspec
+
+    typer.echo(msgspec.json.encode(value).decode())
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Progress]:
+    from rich.progress import Progress as Drawn
+
+    with Drawn(console=_err, transient=True) as drawn:
+        row = drawn.add_task(what, total=None)
+
+        def tell(done: int, total: int, note: str = "") -> None:
+            drawn.update(row, completed=done, total=total, description=f"{what} {note}")
+
+        yield tell
