@@ -46,6 +46,8 @@ QUICK = (
     "p-RNN parallel, residual",
     "p-RNN parallel, interleaving",
     "p-RNN parallel, interleaving, content output",
+    "p-RNN parallel, simultaneous, content output",
+    "p-RNN parallel, simultaneous, content output, item dropout",
 )
 MODELS: Mapping[str, Mapping[str, Any]] = {
     "gru4rec": {},
@@ -60,6 +62,11 @@ MODELS: Mapping[str, Mapping[str, Any]] = {
     "p-RNN parallel, simultaneous, content output": {
         "output": "content",
         "training": "simultaneous",
+    },
+    "p-RNN parallel, simultaneous, content output, item dropout": {
+        "output": "content",
+        "training": "simultaneous",
+        "dropout_items": 0.3,
     },
 }
 COLD = tuple(label for label, settings in MODELS.items() if settings.get("output") == "content")

@@ -228,3 +228,42 @@ def test_a_user_is_erased_from_the_command_line(run, tmp_path):
     _, receipt, _ = run("erase", "zoe", "--home", home, "--json")
     assert json.loads(receipt)["events"] == 20
     assert "20 events" in run("erase", "max", "--home", home)[1]
+
+
+@pytest.mark.usefixtures("home")
+def test_an_interrupted_training_goes_on_and_says_so(run, home, monkeypatch):
+    from momentary.learn import course
+
+    settings = ("train", "-m", "gru4rec", "--set", "epochs=3", "--set", "units=[8]")
+    save = course.Checkpoints.save
+
+    def stop_after_one(kept, name, checkpoint):
+        save(kept, name, checkpoint)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(course.Checkpoints, "save", stop_after_one)
+        assert run(*settings)[0] == 130
+    kept = list(home.glob("**/checkpoints/*.safetensors"))
+    assert len(kept) == 1
+    code, _, err = run(*settings, "--json")
+    assert code == 0, err
+    assert "interrupted at 33%" in err
+    assert not kept[0].exists()
+    assert "interrupted" not in run(*settings, "--json")[2]
+
+
+@pytest.mark.usefixtures("home")
+def test_a_network_is_trained_by_two_and_judged_on_what_is_held_out(run):
+    code, out, err = run(
+        *("train", "-m", "gru4rec", "--set", "epochs=3", "--set", "units=[8]", "--json"),
+        *("--workers", "2", "--holdout", "0.1", "--patience", "1"),
+    )
+    assert code == 0, err
+    assert json.loads(out)["sessions"] == 120
+    code, _, err = run("train", "-m", "popularity", "--workers", "2")
+    assert code == 2
+    assert "leave it at 1, or train gru4rec" in err
+    code, _, err = run("train", "-m", "gru4rec", "--holdout", "1.5")
+    assert code == 2
+    assert "holdout is 1.5" in err

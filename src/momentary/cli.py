@@ -20,6 +20,7 @@ from momentary.errors import MomentaryError, SettingsError
 if TYPE_CHECKING:
     from momentary.data.workspace import Workspace
     from momentary.evaluation.trials import Task
+    from momentary.evaluation.tuning import Tuned
     from momentary.models.artifact import Bundle
     from momentary.recommend.pipeline import Recommender
     from momentary.types import Progress, Recommendation
@@ -209,10 +210,23 @@ def train(
     config: ConfigFile = None,
     min_item_events: MinEvents = 5,
     seed: Seed = 0,
+    workers: Annotated[
+        int, typer.Option(help="Cores that train gru4rec together; 1 repeats bit by bit.")
+    ] = 1,
+    holdout: Annotated[
+        float,
+        typer.Option(help="Newest share of the visits that judges each epoch, such as 0.05."),
+    ] = 0.0,
+    patience: Annotated[
+        int, typer.Option(help="With --holdout: stop after so many epochs without a better one.")
+    ] = 2,
     promote: Annotated[bool, typer.Option(help="Let the service answer with it.")] = True,
     json: Json = False,
 ) -> None:
     """Train a model on all events of the workspace and save it.
+
+    A training of gru4rec that was interrupted goes on where it stood when the same command is
+    run on the same events.
 
     Example: momentary train --model gru4rec --set epochs=5 --set units=[128]
     """
@@ -221,6 +235,8 @@ def train(
     import numpy as np
 
     from momentary.data.sessions import keep_items, workspace_sessions
+    from momentary.learn.checkpoint import Checkpoints
+    from momentary.learn.course import Course
     from momentary.models.artifact import ModelStore, make
     from momentary.models.training import train as train_bundle
 
@@ -228,8 +244,15 @@ def train(
     with _workspace(home) as workspace:
         log = keep_items(workspace_sessions(workspace), min_events=min_item_events)
         rng = np.random.default_rng(seed)
+        kept = Checkpoints(workspace.root / "checkpoints", announce=_err.print)
+        try:
+            course = Course(workers=workers, holdout=holdout, patience=patience, checkpoints=kept)
+        except ValueError as error:
+            raise SettingsError(str(error)) from error
         with _bars() as bar:
-            bundle = train_bundle(log, scorer, rng=rng, progress=bar(f"train {model}"))
+            bundle = train_bundle(
+                log, scorer, rng=rng, progress=bar(f"train {model}"), course=course
+            )
         store = ModelStore(workspace.models)
         version = store.add(bundle, now=datetime.now(UTC))
         if promote:
@@ -324,6 +347,7 @@ def tune(
     validation_days: Annotated[float, typer.Option(help="Days before those; they decide.")] = 7.0,
     min_item_events: MinEvents = 5,
     seed: Seed = 0,
+    prune: Annotated[bool, typer.Option(help="Give up trials that fall behind.")] = True,
     write: Annotated[
         Path | None, typer.Option(help="Write the settings to this TOML file.")
     ] = None,
@@ -341,7 +365,9 @@ def tune(
     from momentary.evaluation.tuning import tune as search
 
     try:
-        search_config = TuneConfig(trials=trials, metric=metric, task=cast("Task", task), seed=seed)
+        search_config = TuneConfig(
+            trials=trials, metric=metric, task=cast("Task", task), prune=prune, seed=seed
+        )
     except ValueError as error:
         raise SettingsError(str(error)) from error
     with _workspace(home) as workspace:
@@ -358,8 +384,9 @@ def tune(
     if write:
         write.write_text(found.to_toml(), encoding="utf-8")
     if json:
-        _print_json(msgspec.to_builtins(found))
+        _print_json(msgspec.to_builtins(found, enc_hook=str))
         return
+    _print_trials(found, wanted=f"{metric}@20")
     _out.print(escape(found.to_toml().rstrip()))
     if write:
         _out.print(f"Written. Train with it: momentary train -m {model} --config {write}")
@@ -584,6 +611,38 @@ def _print_items(found: list[Recommendation], recommender: Recommender, *, json:
             str(each.rank), escape(each.item_id), escape(name), escape("; ".join(each.reasons))
         )
     _out.print(table)
+
+
+def _print_trials(found: Tuned, *, wanted: str) -> None:
+    """The best ten trials, and what became of the others."""
+    from rich.table import Table
+
+    done = [each for each in found.tried if each.outcome == "done"]
+    best = sorted(done, key=lambda each: -each.metrics[wanted])[:10]
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("trial", "recall@20", "mrr@20", "CPU s", "settings"):
+        table.add_column(column)
+    for each in best:
+        table.add_row(
+            str(each.number),
+            f"{each.metrics['recall@20']:.4f}",
+            f"{each.metrics['mrr@20']:.4f}",
+            f"{each.seconds:.1f}",
+            escape(", ".join(f"{name}={_short(value)}" for name, value in each.settings.items())),
+        )
+    _out.print(table)
+    lost = {
+        name: sum(each.outcome == name for each in found.tried) for name in ("pruned", "failed")
+    }
+    _out.print(
+        f"{len(done)} trials ran to their end, {lost['pruned']} were given up early, "
+        f"{lost['failed']} failed; all stand in {found.log}",
+        soft_wrap=True,
+    )
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 @contextmanager

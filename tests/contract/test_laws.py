@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from momentary.errors import NotFittedError
+from momentary.learn.stacking import Stack
 from momentary.models.attentive_rnn import AttentiveRNN, AttentiveRNNConfig
 from momentary.models.factorization import Factorization, FactorizationConfig
 from momentary.models.feature_rnn import FeatureRNN, FeatureRNNConfig
 from momentary.models.gru4rec import GRU4Rec, GRU4RecConfig
 from momentary.models.hierarchical_rnn import HierarchicalRNN, HierarchicalRNNConfig
-from momentary.models.hybrid import Hybrid, HybridConfig, Part, Stack
+from momentary.models.hybrid import Hybrid, HybridConfig, Part
 from momentary.models.item_knn import ItemKNN, ItemKNNConfig
 from momentary.models.popularity import (
     PersonalPopularity,

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from momentary.data.batches import SessionParallel, UserParallel
+from momentary.data.batches import SessionParallel, VisitParallel
 from momentary.types import Sessions
 
 
@@ -62,49 +62,67 @@ def test_nothing_to_predict_is_an_empty_plan():
     batch_size=st.integers(1, 5),
     seed=st.integers(0, 1000),
 )
-def test_each_lane_walks_one_visitor_after_the_other(lengths, batch_size, seed):
+def test_sessions_begin_in_line_and_go_on_where_their_visitor_stopped(lengths, batch_size, seed):
     users = np.random.default_rng(seed).integers(-1, 4, size=len(lengths))
     sessions = Sessions.from_lists(
         [range(sum(lengths[:i]), sum(lengths[: i + 1])) for i in range(len(lengths))], users=users
     )
     session_of = np.repeat(np.arange(len(lengths)), lengths)
-    # A visitor's events in order; somebody unknown is a visitor of one session.
     walks = {}
     for item, row in enumerate(session_of.tolist()):
         walks.setdefault(users[row] if users[row] >= 0 else -1 - row, []).append(item)
-    starts = {walk[0]: walk for walk in walks.values()}
-    seen, now = [], {}
-    for step in UserParallel.plan(sessions, batch_size=batch_size):
-        assert len(set(step.lanes.tolist())) == len(step.lanes) <= batch_size
+    visitor_of = {item: who for who, walk in walks.items() for item in walk}
+    rest = {who: list(walk) for who, walk in walks.items()}
+    plan = VisitParallel.plan(sessions, batch_size=batch_size)
+    seated, begun, seen = {}, [], []
+    for step in plan:
+        assert 1 <= len(step.lanes) <= batch_size
+        assert len(set(step.lanes.tolist())) == len(step.lanes)
         for place, lane in enumerate(step.lanes.tolist()):
+            assert lane < plan.places
             item = int(step.inputs[place])
+            who = visitor_of[item]
             if step.changed[place]:
-                assert lane not in now
-                assert step.fresh[place]
-                now[lane] = list(starts[item])
-            walk = now[lane]
-            assert walk.pop(0) == item
+                assert who not in seated
+                assert lane not in seated.values() or rest_is_over(seated, rest, lane)
+                seated = {w: at for w, at in seated.items() if at != lane} | {who: lane}
+            assert seated[who] == lane
+            assert rest[who].pop(0) == item
             first = item == 0 or session_of[item - 1] != session_of[item]
             last = item + 1 == len(session_of) or session_of[item + 1] != session_of[item]
             assert step.fresh[place] == first
             assert step.targets[place] == (-1 if last else item + 1)
+            if first:
+                begun.append((session_of[item], who))
             seen.append(item)
-            if len(walk) == 1:
-                del now[lane]
-    assert not now
     assert sorted(seen) == sorted(item for walk in walks.values() for item in walk[:-1])
+    if batch_size == 1:
+        assert [row for row, _ in begun] == sorted(row for row, _ in begun)
 
 
-def test_visitors_begin_in_the_order_of_their_first_session():
+def rest_is_over(seated, rest, lane):
+    """Whoever sits there has nothing left but the event after which nothing comes."""
+    return all(len(rest[who]) <= 1 for who, at in seated.items() if at == lane)
+
+
+def test_time_order_is_kept_across_visitors_and_places_are_given_again():
     sessions = Sessions.from_lists([[0, 1], [2, 3], [4, 5], [6, 7]], users=[5, -1, 5, 0])
-    plan = UserParallel.plan(sessions, batch_size=1)
-    assert [step.inputs.tolist() for step in plan] == [[0], [1], [4], [2], [6]]
+    plan = VisitParallel.plan(sessions, batch_size=1)
+    assert [step.inputs.tolist() for step in plan] == [[0], [1], [2], [4], [6]]
+    assert plan.places == 2
+    assert [step.lanes.tolist() for step in plan] == [[0], [0], [1], [0], [1]]
     assert plan.predictions == 4
 
 
+def test_a_session_waits_for_its_visitors_session_before():
+    sessions = Sessions.from_lists([[0, 1, 2], [3, 4], [5, 6], [7, 8]], users=[0, 0, 1, 2])
+    plan = VisitParallel.plan(sessions, batch_size=2)
+    assert [step.inputs.tolist() for step in plan] == [[0, 5], [1, 7], [2], [3]]
+
+
 def test_visitors_without_a_second_event_are_an_empty_plan():
-    plan = UserParallel.plan(Sessions.from_lists([[1], []], users=[0, 1]), batch_size=4)
-    assert len(plan) == plan.predictions == 0
+    plan = VisitParallel.plan(Sessions.from_lists([[1], []], users=[0, 1]), batch_size=4)
+    assert len(plan) == plan.predictions == plan.places == 0
     assert list(plan) == []
     with pytest.raises(ValueError, match="batch_size is 0"):
-        UserParallel.plan(Sessions.from_lists([[1, 2]]), batch_size=0)
+        VisitParallel.plan(Sessions.from_lists([[1, 2]]), batch_size=0)

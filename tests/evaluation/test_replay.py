@@ -15,6 +15,7 @@ from momentary.evaluation.replay import (
     next_item_queries,
     replay,
 )
+from momentary.models.gru4rec import GRU4Rec, GRU4RecConfig, Network
 from momentary.recommend.pipeline import Recommender
 from momentary.recommend.rules import Rules
 from momentary.types import ItemTable, Sessions
@@ -230,3 +231,115 @@ def test_bad_questions_are_refused():
         replay(Successor(4), next_item_queries(Sessions.from_lists([[0, 5, 1]])))
     with pytest.raises(ValueError, match="cutoffs"):
         ReplayConfig(cutoffs=(10, 5))
+
+
+class Dense:
+    """A model of which only the whole rows of scores are known."""
+
+    def __init__(self, model):
+        self.score = model.score
+
+
+def network(n_items, *, unseen=(), units=(12,)):
+    """A GRU4Rec of random weights, rounded so coarsely that scores tie and sums are exact."""
+    config = GRU4RecConfig(units=units)
+    rng = np.random.default_rng(0)
+    made = Network.random(config, n_items=n_items, rng=rng)
+    tables = {name: np.round(table * 8) / 4 for name, table in made.tables.items()}
+    tables["biases"] = rng.integers(-2, 3, size=(n_items, 1)).astype(np.float32)
+    tables["items"][5] = tables["items"][6]
+    tables["biases"][5] = tables["biases"][6]
+    state = {**tables, **made.dense(), "unseen": np.array(unseen, dtype=np.int64)}
+    return GRU4Rec.from_state(config, state)
+
+
+@pytest.mark.parametrize("unseen", [(), (0, 17, 39)])
+@pytest.mark.parametrize("keep_lists", [0, 10])
+def test_a_factored_model_is_ranked_as_its_scores_are(unseen, keep_lists):
+    model = network(40, unseen=unseen, units=(6, 12))
+    rng = np.random.default_rng(1)
+    test = Sessions.from_lists([rng.integers(40, size=size) for size in rng.integers(2, 9, 300)])
+    queries = next_item_queries(test, max_history=5)
+    told = []
+    config = ReplayConfig(keep_lists=keep_lists, batch_size=100)
+    fast = replay(model, queries, config=config, progress=lambda *args: told.append(args))
+    slow = replay(Dense(model), queries, config=config)
+    same = fast.ranks == slow.ranks
+    assert same.mean() > 0.999  # the memory itself is rounded by the size of its batch
+    assert np.abs(fast.ranks - slow.ranks).max() <= 1
+    if keep_lists:
+        assert (fast.lists == slow.lists).mean() > 0.999
+    assert fast.lists.shape == slow.lists.shape
+    assert fast.n_items == 40
+    assert told[-1][:2] == (len(queries), len(queries))
+    if unseen:
+        lost = np.isin(queries.target_items, unseen)
+        assert lost.any()
+        assert (fast.ranks[lost] == 40).all()
+
+
+class Exact:
+    """Factored scores in whole numbers: every tie is one, and nothing is rounded."""
+
+    def __init__(self, n_items, *, unseen=()):
+        rng = np.random.default_rng(3)
+        self.vectors = rng.integers(-2, 3, size=(n_items, 3)).astype(np.float32)
+        self.biases = rng.integers(-1, 2, size=n_items).astype(np.float32)
+        self.unseen = np.array(unseen, dtype=np.int64)
+
+    def start(self, count):
+        return np.zeros((count, 3), dtype=np.float32)
+
+    def advance(self, states, items):
+        return np.roll(states, 1, axis=1) * -1 + self.vectors[items]
+
+    def queries(self, states):
+        return states
+
+    def item_vectors(self):
+        biases = self.biases.copy()
+        biases[self.unseen] = -np.inf
+        return self.vectors, biases
+
+    def score_states(self, states):
+        scores = states @ self.vectors.T + self.biases
+        if len(self.unseen):
+            scores[:, self.unseen] = np.inf
+            scores[:, self.unseen] = scores.min(axis=1, keepdims=True)
+        return scores
+
+    def score(self, sessions):
+        states = np.concatenate([self.start(1)] * len(sessions))
+        for row in range(len(sessions)):
+            for item in sessions.session(row):
+                states[row] = self.advance(states[row : row + 1], np.array([item]))[0]
+        return self.score_states(states)
+
+
+@pytest.mark.parametrize("unseen", [(), (3, 11)])
+@pytest.mark.parametrize("keep_lists", [0, 6])
+def test_ties_and_items_never_trained_rank_the_same_without_scores(unseen, keep_lists):
+    model = Exact(25, unseen=unseen)
+    rng = np.random.default_rng(4)
+    test = Sessions.from_lists([rng.integers(25, size=size) for size in rng.integers(2, 6, 200)])
+    queries = next_item_queries(test)
+    config = ReplayConfig(keep_lists=keep_lists, batch_size=64)
+    fast, slow = (replay(each, queries, config=config) for each in (model, Dense(model)))
+    np.testing.assert_array_equal(fast.ranks, slow.ranks)
+    np.testing.assert_array_equal(fast.lists, slow.lists)
+
+
+def test_a_factored_model_refuses_targets_it_does_not_know():
+    with pytest.raises(ValueError, match="run from 1 to 9 but the model has 4"):
+        replay(Exact(4), next_item_queries(Sessions.from_lists([[0, 9, 1]])))
+
+
+def test_a_factored_model_is_asked_whole_where_rules_limit_it():
+    model = Exact(25)
+    queries = next_item_queries(Sessions.from_lists([[1, 2, 3, 1], [4, 2, 9]]))
+    config = ReplayConfig(exclude_history=True, keep_lists=4)
+    allowed = np.arange(25) % 2 == 0
+    for rules in ({"config": config}, {"allowed": allowed}):
+        fast, slow = (replay(each, queries, **rules) for each in (model, Dense(model)))
+        np.testing.assert_array_equal(fast.ranks, slow.ranks)
+        np.testing.assert_array_equal(fast.lists, slow.lists)

@@ -1,11 +1,17 @@
+import json
+import signal
+import subprocess
+import sys
 import tomllib
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from test_trials import SPLIT
 
 from momentary.errors import SettingsError
-from momentary.evaluation.tuning import SPACES, Choice, TuneConfig, read_settings, tune
+from momentary.evaluation import tuning
+from momentary.evaluation.tuning import SPACES, Choice, Range, TuneConfig, read_settings, tune
 from momentary.models.artifact import KINDS, make
 
 CONFIG = TuneConfig(trials=4, max_queries=60)
@@ -88,3 +94,111 @@ def test_bad_requests_name_the_remedy(tmp_path):
         read_settings(tmp_path / "flat.toml")
     with pytest.raises(ValueError, match="trials is 0"):
         TuneConfig(trials=0)
+
+
+def lines(log):
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def test_a_network_that_falls_behind_is_given_up_after_an_epoch(tmp_path, monkeypatch):
+    space = {
+        "learning_rate": Range(1e-7, 0.3, log=True),  # most of which learns nothing
+        "units": Choice(((8,),)),
+        "batch_size": Choice((8,)),
+        "n_sample": Choice((8,)),
+        "epochs": Choice((5,)),
+    }
+    monkeypatch.setitem(SPACES, "gru4rec", space)
+    config = TuneConfig(trials=14, max_queries=60)
+    found = tune("gru4rec", SPLIT, journal=tmp_path / "t.sqlite", config=config)
+    pruned = [each for each in found.tried if each.outcome == "pruned"]
+    done = [each for each in found.tried if each.outcome == "done"]
+    assert pruned
+    assert len(pruned) + len(done) == found.trials == 14
+    assert min(len(each.reports) for each in pruned) < 5
+    assert all(len(each.reports) == 5 and each.metrics for each in done)
+    assert found.metrics["mrr@20"] == max(each.metrics["mrr@20"] for each in done)
+    assert max(each.reports[-1] for each in pruned) < found.metrics["mrr@20"]
+    written = lines(found.log)
+    assert [each["outcome"] for each in written] == [each.outcome for each in found.tried]
+    assert written[0]["settings"]["units"] == [8]
+    assert all(each["seconds"] > 0 for each in written)
+    every = tune(
+        "gru4rec",
+        SPLIT,
+        journal=tmp_path / "whole.sqlite",
+        config=TuneConfig(trials=6, max_queries=60, prune=False),
+    )
+    assert [len(each.reports) for each in every.tried] == [5] * 6
+
+
+def test_a_model_without_epochs_is_judged_on_the_newest_sessions_first(tmp_path, monkeypatch):
+    monkeypatch.setitem(SPACES, "popularity", {"half_life_days": Range(1e-3, 1e3, log=True)})
+    fitted = []
+    made = tuning.make("popularity")
+    learn = type(made).fit
+
+    def fit(self, sessions, **named):
+        fitted.append(len(sessions))
+        return learn(self, sessions, **named)
+
+    monkeypatch.setattr(type(made), "fit", fit)
+    config = TuneConfig(trials=12, max_queries=60)
+    found = tune("popularity", SPLIT, journal=tmp_path / "t.sqlite", config=config)
+    n_sessions = len(SPLIT.train.sessions)
+    done = sum(each.outcome == "done" for each in found.tried)
+    assert sum(each.outcome == "pruned" for each in found.tried) == 12 - done > 0
+    assert set(fitted) == {-(-n_sessions // 10), -(-3 * n_sessions // 10), n_sessions}
+    assert fitted.count(-(-n_sessions // 10)) == 12
+    assert fitted.count(n_sessions) < 12
+    whole = TuneConfig(trials=2, max_queries=60, prune=False)
+    fitted.clear()
+    tune("popularity", SPLIT, journal=tmp_path / "whole.sqlite", config=whole)
+    assert fitted == [n_sessions] * 2
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_trials import SPLIT
+from momentary.evaluation import tuning
+
+asked = []
+ask = tuning.replay
+
+def replay(*given, **named):
+    asked.append(1)
+    if len(asked) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return ask(*given, **named)
+
+tuning.replay = replay
+config = tuning.TuneConfig(trials=5, max_queries=60, prune=False)
+tuning.tune("sequential_rules", SPLIT, journal=Path(sys.argv[1]), config=config)
+"""
+
+
+def test_a_killed_search_goes_on_with_the_trial_it_was_at(tmp_path):
+    journal = tmp_path / "t.sqlite"
+    command = [sys.executable, "-c", KILLED, str(journal), str(Path(__file__).parent)]
+    killed = subprocess.run(command, check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len(lines(tmp_path / "t-sequential_rules.jsonl")) == 2
+    config = TuneConfig(trials=5, max_queries=60, prune=False)
+    found = tune("sequential_rules", SPLIT, journal=journal, config=config)
+    assert [each.number for each in found.tried] == [0, 1, 3, 4, 5]  # 2 was killed
+    import optuna
+
+    storage = f"sqlite:///{journal}"
+    (study,) = optuna.load_study(study_name=None, storage=storage).trials[2:3]
+    assert found.tried[2].settings == study.params
+    assert len(lines(found.log)) == 5
+
+
+def test_a_search_that_goes_on_draws_anew(tmp_path):
+    journal = tmp_path / "t.sqlite"
+    for trials in (1, 2, 3, 4):
+        config = TuneConfig(trials=trials, max_queries=60, prune=False)
+        found = tune("item_knn", SPLIT, journal=journal, config=config)
+    assert len({each.settings["shrinkage"] for each in found.tried}) == 4

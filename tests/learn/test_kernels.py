@@ -6,7 +6,7 @@ import pytest
 from momentary.learn.arithmetic import exp, kernel, sigmoid, tanh
 from momentary.learn.dropout import Dropout
 from momentary.learn.gru import Cell, CellPass
-from momentary.learn.ranking import rank_blocks
+from momentary.learn.ranking import rank_and_list, rank_blocks
 from momentary.learn.tables import gather
 
 
@@ -102,3 +102,22 @@ def test_a_target_without_a_score_is_refused():
     ones = np.ones((2, 1), dtype=np.float32)
     with pytest.raises(ValueError, match="target 1 is NaN"):
         rank_blocks(ones, ones, np.array([0, np.nan], dtype=np.float32), targets=np.array([0, 1]))
+
+
+def test_lists_hold_the_best_items_in_the_order_of_ties():
+    rng = np.random.default_rng(2)
+    vectors = rng.integers(-2, 3, size=(1300, 3)).astype(np.float32)
+    biases = rng.integers(-2, 3, size=1300).astype(np.float32)
+    hidden = rng.integers(-2, 3, size=(530, 3)).astype(np.float32)
+    rows = np.sort(rng.integers(530, size=900))
+    targets = rng.integers(1300, size=900)
+    ranks, lists = rank_and_list(hidden, vectors, biases, rows=rows, targets=targets, k=7)
+    scores = hidden @ vectors.T + biases
+    expected = (scores[rows] >= scores[rows, targets][:, None]).sum(axis=1)
+    np.testing.assert_array_equal(ranks, expected)
+    np.testing.assert_array_equal(lists, np.argsort(-scores, axis=1, kind="stable")[:, :7])
+    short = rank_and_list(
+        hidden[:2], vectors[:3], biases[:3], rows=rows[:0], targets=targets[:0], k=5
+    )[1]
+    np.testing.assert_array_equal(short[:, :3], np.argsort(-scores[:2, :3], axis=1, kind="stable"))
+    assert (short[:, 3:] == -1).all()

@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-import torch
 
 from momentary.data.batches import SessionParallel
 from momentary.data.vocabulary import Vocabulary
@@ -102,8 +101,8 @@ def test_one_step_moves_the_weights_along_the_numerical_gradient(architecture, o
     moved = weights_of(trainer)
     weights = {name: array.astype(np.float64) for name, array in moved.items()}
     step = next(iter(SessionParallel.plan(SESSIONS, batch_size=3)))
-    negatives = trainer.draw()
-    trainer.negatives = np.concatenate([negatives[None], trainer.negatives])
+    negatives = trainer.loss.draw()
+    trainer.loss.draw = lambda: negatives
     # The last turn of the last pass has both streams present.
     turn = turns(training, streams=(ID, "title"), epochs=1)[-1][-1]
 
@@ -117,11 +116,7 @@ def test_one_step_moves_the_weights_along_the_numerical_gradient(architecture, o
     everybodys = {"items.id", "biases.id"} if architecture == "shared" else set()
     for name, after in weights_of(trainer).items():
         if name.split(".")[1] in turn.learns:
-            gradient = numerical_gradient(weights, name, mean_loss)
-            expected = weights[name] - 0.1 * gradient / np.sqrt(gradient**2 + 1e-6)
-            clear = (np.abs(gradient) > 1e-4) | (gradient == 0)
-            assert clear.mean() > 0.3, name
-            np.testing.assert_allclose(after[clear], expected[clear], atol=5e-4, err_msg=name)
+            assert_moved(after, weights, name, numerical_gradient(weights, name, mean_loss))
         elif name not in everybodys:
             np.testing.assert_array_equal(after, moved[name], err_msg=name)
 
@@ -149,8 +144,79 @@ def numerical_gradient(weights, name, loss, width=1e-6):
 
 def trainer_of(config, content):
     counts = np.bincount(SESSIONS.items, minlength=N_ITEMS)
-    tensors = {name: torch.from_numpy(matrix) for name, matrix in content.items()}
-    return _Trainer(config, content=tensors, counts=counts, rng=np.random.default_rng(0))
+    return _Trainer(config, content=content, counts=counts, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "output"),
+    [("parallel", "items"), ("parallel", "content"), ("shared", "items")],
+)
+def test_what_stands_in_for_a_withheld_item_moves_along_the_numerical_gradient(
+    architecture, output
+):
+    config = FeatureRNNConfig(
+        units=3,
+        batch_size=3,
+        n_sample=5,
+        dropout_hidden=0,
+        momentum=0,
+        dropout_items=0.5,
+        training="simultaneous",
+        architecture=architecture,
+        output=output,
+    )
+    content = {"title": unit(TITLES).astype(np.float32)}
+    trainer = with_noisy_stand_ins(trainer_of(config, content))
+    moved = trainer.network.arrays()
+    weights = {name: array.astype(np.float64) for name, array in moved.items()}
+    step = next(iter(SessionParallel.plan(SESSIONS, batch_size=3)))
+    negatives = trainer.loss.draw()
+    trainer.loss.draw = lambda: negatives
+    withheld = trainer.withhold(np.concatenate([step.targets, negatives, step.inputs]))
+    trainer.withhold = lambda _: withheld
+    gone = np.unique(withheld.rows[withheld.withheld])
+    assert 0 < len(gone) < len(np.unique(withheld.rows))
+    facts = np.concatenate([np.ones((N_ITEMS, 1)), content["title"].astype(np.float64)], axis=1)
+
+    def mean_loss():
+        shown = with_stand_ins(weights, gone, facts)
+        candidates = np.concatenate([step.targets, negatives])
+        rows = [expected_scores(shown, config, content, [item]) for item in step.inputs]
+        return cross_entropy_in_numpy(np.stack(rows)[:, candidates], candidates, config)
+
+    everybody = turns("simultaneous", streams=(ID, "title"), epochs=1)[0]
+    summed = trainer.step(step, everybody)
+    assert summed / config.batch_size == pytest.approx(mean_loss(), rel=1e-5)
+    after = trainer.network.arrays()
+    for name in weights_of(trainer):
+        assert_moved(after[name], weights, name, numerical_gradient(weights, name, mean_loss))
+    np.testing.assert_array_equal(after["items.id"][gone], weights["items.id"][gone])
+
+
+def with_noisy_stand_ins(trainer):
+    noise = np.random.default_rng(5)
+    for parts in trainer.network.dense.values():
+        for part in parts:
+            if part.startswith("stand_in"):
+                parts[part][:] = noise.normal(size=parts[part].shape) / 3
+    return trainer
+
+
+def with_stand_ins(weights, gone, facts):
+    """The weights as a step sees them that withholds the ids of some items."""
+    shown = {name: array.copy() for name, array in weights.items()}
+    for name in weights:
+        if name.startswith("stand_in."):
+            shown[name.removeprefix("stand_in.")][gone] = facts[gone] @ weights[name].T
+    return shown
+
+
+def assert_moved(after, weights, name, gradient):
+    """Adagrad's first step; near a gradient of 0 it magnifies rounding."""
+    expected = weights[name] - 0.1 * gradient / np.sqrt(gradient**2 + 1e-6)
+    clear = (np.abs(gradient) > 1e-4) | (gradient == 0)
+    assert clear.mean() > 0.3, name
+    np.testing.assert_allclose(after[clear], expected[clear], atol=5e-4, err_msg=name)
 
 
 def weights_of(trainer):
@@ -205,7 +271,11 @@ def test_what_is_absent_has_no_say():
     for content in ({}, {"title": unit(TITLES).astype(np.float32)}):
         trainer = trainer_of(alone.config, content)
         first = turns("residual", streams=trainer.network.streams, epochs=1)[0]
-        trainer.rng.manual_seed(7)
+        same = trainer_of(alone.config, {})
+        for group in ("cells", "tables"):
+            getattr(trainer.network, group)[ID] = getattr(same.network, group)[ID]
+        trainer.optimizers |= same.optimizers
+        trainer.loss, trainer.dropout_hidden = same.loss, same.dropout_hidden
         losses.append([trainer.step(step, first) for step in plan])
     assert losses[0] == losses[1]
 
@@ -331,6 +401,32 @@ def test_clicks_on_items_nobody_has_touched_are_understood(architecture, trainin
     assert (best // 10 == np.arange(5)[:, None]).mean() > 0.8
 
 
+def test_item_dropout_lets_new_items_in_beside_the_known_ones():
+    """Among twenty items of ten, the new ones stand above chance only if ids were withheld."""
+    known, vectors = genres(np.random.default_rng(0))
+    new = np.array([kind * 10 + place for kind in range(5) for place in (8, 9)])
+    begun = Sessions.from_lists([[kind * 10 + 1, kind * 10 + 3] for kind in range(5)])
+    for output in ("items", "content"):
+        model = FeatureRNN(
+            FeatureRNNConfig(
+                units=16,
+                output=output,
+                training="simultaneous",
+                dropout_items=0.5,
+                batch_size=8,
+                n_sample=32,
+                epochs=6,
+            ),
+            features={"kind": vectors},
+        ).fit(known, n_items=50, rng=np.random.default_rng(0))
+        assert not len(model.state()["unseen"])
+        scores = model.score(begun)
+        for kind in range(5):
+            others = np.setdiff1d(np.arange(50), np.arange(kind * 10, kind * 10 + 10))
+            own = scores[kind, new[new // 10 == kind]]
+            assert (own[:, None] > scores[kind, others]).mean() > 0.95
+
+
 def test_without_content_new_items_share_the_lowest_score():
     content = np.full((8, 2), np.nan)
     content[[1, 4]] = 1.0
@@ -411,6 +507,7 @@ def test_divergence_is_named_and_progress_reaches_the_end():
         ("momentum", 1),
         ("dropout_input", 1),
         ("dropout_hidden", 1),
+        ("dropout_items", 1),
         ("sample_alpha", 2),
     ],
 )

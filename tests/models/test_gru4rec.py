@@ -1,5 +1,6 @@
 """GRU4Rec against an independent derivation of the papers' equations in NumPy."""
 
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -10,8 +11,9 @@ import pytest
 from momentary.data.batches import SessionParallel
 from momentary.data.vocabulary import Vocabulary
 from momentary.errors import MomentaryError
+from momentary.learn.course import Course
 from momentary.models import artifact
-from momentary.models.gru4rec import GRU4Rec, GRU4RecConfig, _Trainer
+from momentary.models.gru4rec import GRU4Rec, GRU4RecConfig, _Crew, _Trainer
 from momentary.types import Sessions
 
 SESSIONS = Sessions.from_lists(
@@ -266,7 +268,7 @@ def test_divergence_is_named():
     trainer = _Trainer(config, counts=np.ones(7, int), rng=np.random.default_rng(0))
     trainer.network.biases[:] = float("nan")
     with pytest.raises(MomentaryError, match="learning_rate"):
-        trainer.run(SessionParallel.plan(SESSIONS, batch_size=2), lambda *_: None)
+        trainer.walk(SessionParallel.plan(SESSIONS, batch_size=2))
 
 
 @pytest.mark.parametrize(
@@ -289,3 +291,148 @@ def test_divergence_is_named():
 def test_bad_settings_are_refused_by_name(setting, value):
     with pytest.raises(ValueError, match=setting):
         GRU4RecConfig(**{setting: value})
+
+
+TRAINING = """
+import sys
+from pathlib import Path
+import numpy as np
+from momentary.learn.checkpoint import Checkpoints
+from momentary.learn.course import Course
+from momentary.models.gru4rec import GRU4Rec, GRU4RecConfig
+from momentary.types import Sessions
+
+folder, holdout = Path(sys.argv[1]), float(sys.argv[2])
+chance = np.random.default_rng(5)
+sessions = Sessions.from_lists([chance.integers(40, size=6) for _ in range(900)])
+config = GRU4RecConfig(
+    units=(9, 8), batch_size=5, n_sample=20, epochs=3, dropout_embedding=0.2, momentum=0.3
+)
+kept = Checkpoints(folder / "kept", every_s=0, announce=lambda text: print("resumed", flush=True))
+model = GRU4Rec(config).train(
+    sessions,
+    n_items=40,
+    rng=np.random.default_rng(1),
+    progress=lambda done, total, note="": print("at", done, flush=True),
+    course=Course(holdout=holdout, patience=5, checkpoints=kept if len(sys.argv) > 3 else None),
+)
+losses = np.array(model.record.losses + model.record.qualities)
+np.savez(folder / "weights.npz", losses=losses, **model.state())
+"""
+
+
+@pytest.mark.parametrize("holdout", ["0", "0.1"])
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, holdout):
+    def run(folder, *, kept, kill_at=None):
+        folder.mkdir(exist_ok=True)
+        command = [sys.executable, "-c", TRAINING, str(folder), holdout, *(["kept"] * kept)]
+        said = []
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            for line in process.stdout:
+                said.append(line.strip())
+                if kill_at is not None and len(said) == kill_at:
+                    process.send_signal(signal.SIGKILL)
+        assert (process.returncode == 0) == (kill_at is None)
+        return said
+
+    run(tmp_path / "whole", kept=False)
+    killed = tmp_path / "killed"
+    for kill_at in (4, 9):  # once in the first epoch, and again, taken up, in the second
+        run(killed, kept=True, kill_at=kill_at)
+        assert [file.suffix for file in (killed / "kept").glob("*.safetensors")]
+    said = run(killed, kept=True)
+    assert said[0] == "resumed"
+    first = int(said[1].split()[1])
+    assert first > 900  # of 2,700 steps
+    expected, found = (dict(np.load(each / "weights.npz")) for each in (tmp_path / "whole", killed))
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+    assert not list((killed / "kept").glob("*.safetensors"))
+
+
+def cycle(visits=400, n_items=9):
+    return Sessions.from_lists([[(i + step) % n_items for step in range(4)] for i in range(visits)])
+
+
+def test_several_workers_learn_the_same_world():
+    config = GRU4RecConfig(units=(16,), batch_size=4, n_sample=8, epochs=6, learning_rate=0.2)
+    told = []
+    model = GRU4Rec(config).train(
+        cycle(),
+        n_items=9,
+        rng=np.random.default_rng(0),
+        progress=lambda *said: told.append(said),
+        course=Course(workers=3),
+    )
+    best = model.score(Sessions.from_lists([[i] for i in range(9)])).argmax(axis=1)
+    np.testing.assert_array_equal(best, (np.arange(9) + 1) % 9)
+    assert told[-1][0] == told[-1][1] == 6 * 3 * 102  # 3 plans of 134 or 133 sessions, 4 lanes
+    assert model.losses[-1] < model.losses[0]
+
+
+def test_several_workers_share_tables_and_agree_on_layers():
+    config = GRU4RecConfig(units=(5,), batch_size=3, n_sample=4, input="separate", embedding=4)
+    sessions = cycle(visits=60)
+    crew = _Crew(config, sessions, numbers=np.arange(9), rng=np.random.default_rng(0), workers=2)
+    with crew:
+        first, second = crew.workers
+        assert first.network.items is second.network.items
+        assert first.network.layers[0].u is not second.network.layers[0].u
+        assert first.rng is not second.rng
+        assert sum(len(plan.targets) for plan in crew.plans) == 180
+        crew.begin(0)
+        before = first.network.layers[0].u.copy()
+        while crew.walk():
+            pass
+        np.testing.assert_array_equal(first.network.layers[0].u, second.network.layers[0].u)
+        assert (first.network.layers[0].u != before).any()
+        memory = crew.memory()
+    other = _Crew(config, sessions, numbers=np.arange(9), rng=np.random.default_rng(9), workers=2)
+    with other:
+        for name, array in other.weights().items():
+            array[...] = crew.weights()[name]
+        other.remember(memory)
+        for mine, theirs in zip(other.workers, crew.workers, strict=True):
+            np.testing.assert_array_equal(mine.network.layers[0].w, theirs.network.layers[0].w)
+            assert mine.rng.random() == theirs.rng.random()
+            for name, optimizer in mine.optimizers.items():
+                np.testing.assert_array_equal(optimizer.squares, theirs.optimizers[name].squares)
+
+
+def test_what_is_held_out_judges_and_is_not_learned():
+    sessions = cycle()
+    taught = sessions.take(np.arange(360))
+    config = GRU4RecConfig(units=(8,), batch_size=4, n_sample=4, epochs=3)
+    seen = []
+
+    def note(epoch, model):
+        seen.append((epoch, model().score(Sessions.from_lists([[1, 2]]))))
+
+    course = Course(holdout=0.1, patience=3, on_epoch=note)
+    held = GRU4Rec(config).train(sessions, n_items=9, rng=np.random.default_rng(2), course=course)
+    alone = GRU4Rec(config).fit(taught, n_items=9, rng=np.random.default_rng(2))
+    assert len(held.record.qualities) == 3
+    assert held.losses == alone.losses
+    assert [epoch for epoch, _ in seen] == [1, 2, 3]
+    best = seen[held.record.best_epoch - 1][1]
+    np.testing.assert_array_equal(held.score(Sessions.from_lists([[1, 2]])), best)
+    with pytest.raises(MomentaryError, match="holdout"):
+        GRU4Rec(config).train(
+            sessions.take(np.arange(2)),
+            n_items=9,
+            rng=np.random.default_rng(0),
+            course=Course(holdout=0.1),
+        )
+
+
+def test_a_state_travels_as_bytes():
+    model = fitted(units=(6, 5))
+    state = model.advance(model.advance(model.start(1), np.array([3])), np.array([1]))
+    sent = state.tobytes()
+    assert len(sent) == 4 * 11
+    arrived = np.frombuffer(sent, dtype=np.float32).reshape(1, -1)
+    np.testing.assert_array_equal(
+        model.score_states(model.advance(arrived, np.array([6]))),
+        model.score_states(model.advance(state, np.array([6]))),
+    )

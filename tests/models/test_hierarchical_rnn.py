@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from momentary.data.batches import UserParallel, UserStep
+from momentary.data.batches import UserStep, VisitParallel
 from momentary.errors import MomentaryError, NotFittedError
 from momentary.models.hierarchical_rnn import HierarchicalRNN, HierarchicalRNNConfig, _Trainer
 from momentary.types import Sessions
@@ -110,10 +110,10 @@ def test_one_step_moves_the_weights_along_the_numerical_gradient(variant, loss):
         units=4, user_units=3, batch_size=2, dropout_session=0, momentum=0, **settings
     )
     counts = np.bincount(SESSIONS.items, minlength=N_ITEMS)
-    trainer = _Trainer(config, counts=counts, rng=np.random.default_rng(0))
+    trainer = _Trainer(config, counts=counts, places=5, rng=np.random.default_rng(0))
     rng = np.random.default_rng(1)
-    trainer.session[:] = torch.from_numpy(rng.normal(size=(2, 4)).astype(np.float32)) / 2
-    trainer.user[:] = torch.from_numpy(rng.normal(size=(2, 3)).astype(np.float32)) / 2
+    trainer.session[:] = torch.from_numpy(rng.normal(size=(5, 4)).astype(np.float32)) / 2
+    trainer.user[:] = torch.from_numpy(rng.normal(size=(5, 3)).astype(np.float32)) / 2
     session, user = trainer.session.numpy().astype(float), trainer.user.numpy().astype(float)
     moved = {**trainer.network.dense, **trainer.network.tables}
     weights = double({name: t.detach().numpy().copy() for name, t in moved.items()})
@@ -156,11 +156,11 @@ def test_one_step_moves_the_weights_along_the_numerical_gradient(variant, loss):
 
 def test_a_lane_that_changes_visitor_forgets_everything():
     config = HierarchicalRNNConfig(units=4, user_units=3, batch_size=3, n_sample=4)
-    step = next(iter(UserParallel.plan(SESSIONS, batch_size=3)))
+    step = next(iter(VisitParallel.plan(SESSIONS, batch_size=3)))
     losses = []
     for memory in (0.0, 0.9):
         counts = np.bincount(SESSIONS.items, minlength=N_ITEMS)
-        trainer = _Trainer(config, counts=counts, rng=np.random.default_rng(0))
+        trainer = _Trainer(config, counts=counts, places=5, rng=np.random.default_rng(0))
         trainer.session[:], trainer.user[:] = memory, memory
         losses.append(trainer.step(step))
     assert losses[0] == losses[1]
@@ -168,8 +168,8 @@ def test_a_lane_that_changes_visitor_forgets_everything():
 
 def test_a_step_without_a_target_moves_no_weight_but_the_memory():
     config = HierarchicalRNNConfig(units=4, user_units=3, batch_size=1, n_sample=4)
-    trainer = _Trainer(config, counts=np.ones(7, int), rng=np.random.default_rng(0))
-    steps = list(UserParallel.plan(Sessions.from_lists([[2], [0, 1]], users=[0, 0]), batch_size=1))
+    trainer = _Trainer(config, counts=np.ones(7, int), places=5, rng=np.random.default_rng(0))
+    steps = list(VisitParallel.plan(Sessions.from_lists([[2], [0, 1]], users=[0, 0]), batch_size=1))
     tables = {name: tensor.clone() for name, tensor in trainer.network.tables.items()}
     assert steps[0].targets.tolist() == [-1]
     assert trainer.step(steps[0]) == (0.0, 0)
@@ -323,10 +323,10 @@ def test_before_fit_there_is_nothing_to_say():
 
 def test_divergence_is_named():
     config = HierarchicalRNNConfig(units=4, user_units=4, batch_size=2, n_sample=2, epochs=1)
-    trainer = _Trainer(config, counts=np.ones(7, int), rng=np.random.default_rng(0))
+    trainer = _Trainer(config, counts=np.ones(7, int), places=5, rng=np.random.default_rng(0))
     trainer.network.tables["biases"][:] = float("nan")
     with pytest.raises(MomentaryError, match="learning_rate"):
-        trainer.run(UserParallel.plan(SESSIONS, batch_size=2), lambda *_: None)
+        trainer.run(VisitParallel.plan(SESSIONS, batch_size=2), lambda *_: None)
 
 
 @pytest.mark.parametrize(

@@ -80,13 +80,12 @@ class SessionParallel:
         return len(self.starts) - 1
 
     def __iter__(self) -> Iterator[Step]:
-        for begin, end in zip(self.starts[:-1], self.starts[1:], strict=True):
-            yield Step(
-                self.lanes[begin:end],
-                self.inputs[begin:end],
-                self.targets[begin:end],
-                self.fresh[begin:end],
-            )
+        return (self.step(number) for number in range(len(self)))
+
+    def step(self, number: int) -> Step:
+        """One step, from 0."""
+        rows = slice(self.starts[number], self.starts[number + 1])
+        return Step(self.lanes[rows], self.inputs[rows], self.targets[rows], self.fresh[rows])
 
 
 def _assign(predictions: IntArray, batch_size: int) -> tuple[IntArray, IntArray]:
@@ -102,14 +101,15 @@ def _assign(predictions: IntArray, batch_size: int) -> tuple[IntArray, IntArray]
 
 @dataclass(frozen=True, slots=True)
 class UserStep:
-    """One event of all lanes that are still at a visitor.
+    """One event of every lane that is in a session, with the visitors' places in a memory.
 
     Attributes:
-        lanes: Which lanes take part, ascending. Shape (active,).
+        lanes: Whose memory takes part: the visitors' places, ascending. Shape (active,).
         inputs: The item each lane stands at. Shape (active,).
         targets: The item that follows in the same session, -1 where none does. Shape (active,).
-        fresh: True where a lane begins a session. Shape (active,).
-        changed: True where a lane begins another visitor, and so a session. Shape (active,).
+        fresh: True where a session begins. Shape (active,).
+        changed: True where a visitor's first session begins, so that the place is cleared. Shape
+            (active,).
     """
 
     lanes: IntArray
@@ -120,16 +120,18 @@ class UserStep:
 
 
 @dataclass(frozen=True, slots=True)
-class UserParallel:
-    """The plan of one pass over the visitors, each lane walking through one visitor's sessions.
+class VisitParallel:
+    """The plan of one pass over sessions in time order that remembers every visitor.
 
-    User-parallel minibatches (Quadrana et al., RecSys 2017, section 3.3). Visitors come in the
-    order of their first session, and a lane that is free takes the next one; an unknown visitor
-    has one session. A session's last event is a step too, for it is part of what the visitor did;
-    only a visitor's very last one is left out, since nothing comes after it.
+    As in session-parallel minibatches a lane takes the next session in line. A session begins with
+    what its visitor did before, so it waits until the visitor's session before it has ended. (The
+    user-parallel minibatches of Quadrana et al., RecSys 2017, walk through one visitor after the
+    other, which gives up time order.) A visitor keeps a place in the memory from the first session
+    to the last; an unknown visitor has one session. A session's last event is a step too, for it is
+    part of what the visitor did; only a visitor's very last one is left out.
 
     >>> sessions = Sessions.from_lists([[1, 2], [3, 4], [5, 6]], users=[0, 1, 0])
-    >>> plan = UserParallel.plan(sessions, batch_size=2)
+    >>> plan = VisitParallel.plan(sessions, batch_size=2)
     >>> [(step.inputs.tolist(), step.targets.tolist()) for step in plan]
     [([1, 3], [2, 4]), ([2], [-1]), ([5], [6])]
     """
@@ -140,37 +142,40 @@ class UserParallel:
     fresh: BoolArray
     changed: BoolArray
     starts: IntArray
+    places: int
 
     @classmethod
-    def plan(cls, sessions: Sessions, *, batch_size: int) -> UserParallel:
-        """Lay the visitors out over `batch_size` lanes; the lane that is free first goes first."""
+    def plan(cls, sessions: Sessions, *, batch_size: int) -> VisitParallel:
+        """Lay the sessions out over `batch_size` lanes; the lane that is free first goes first."""
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")
         visits = sessions.take(np.flatnonzero(sessions.lengths > 0))
         visitor = visitors_of(visits)
-        walked = visits.take(np.argsort(visitor, kind="stable"))
-        who = np.repeat(np.sort(visitor), walked.lengths)
-        events_of = np.bincount(who)
-        lanes, first_steps = _assign(events_of - 1, batch_size)
+        first, last = np.ones(len(visitor), dtype=np.bool_), np.ones(len(visitor), dtype=np.bool_)
+        order = np.argsort(visitor, kind="stable")
+        again = visitor[order[1:]] == visitor[order[:-1]]
+        first[order[1:][again]] = False
+        last[order[:-1][again]] = False
+        walked = visits.lengths - last
+        first_steps, places = _seated(visitor, walked, last=last, batch_size=batch_size)
 
-        place = np.arange(len(who)) - np.repeat(np.cumsum(events_of) - events_of, events_of)
-        ends = np.zeros(len(who), dtype=np.bool_)
-        ends[walked.offsets[1:] - 1] = True
-        follows = np.append(walked.items[1:], -1)
-        kept = np.flatnonzero(place < events_of[who] - 1)
-        steps = first_steps[who[kept]] + place[kept]
-        order = np.lexsort((lanes[who[kept]], steps))
-        kept = kept[order]
-        begins = np.zeros(len(who), dtype=np.bool_)
-        begins[walked.offsets[:-1]] = True
-        n_steps = int(steps.max()) + 1 if len(steps) else 0
+        total = int(walked.sum())
+        place = np.arange(total) - np.repeat(np.cumsum(walked) - walked, walked)
+        events = np.repeat(visits.offsets[:-1], walked) + place
+        ends = place == np.repeat(visits.lengths, walked) - 1
+        steps = np.repeat(first_steps, walked) + place
+        memory = np.repeat(places, walked)
+        by_step = np.lexsort((memory, steps))
+        follows = np.append(visits.items[1:], -1)
+        n_steps = int(steps.max()) + 1 if total else 0
         return cls(
-            lanes=lanes[who[kept]],
-            inputs=walked.items[kept],
-            targets=np.where(ends, -1, follows)[kept],
-            fresh=begins[kept],
-            changed=place[kept] == 0,
-            starts=np.searchsorted(steps[order], np.arange(n_steps + 1)),
+            lanes=memory[by_step],
+            inputs=visits.items[events][by_step],
+            targets=np.where(ends, -1, follows[events])[by_step],
+            fresh=(place == 0)[by_step],
+            changed=((place == 0) & np.repeat(first, walked))[by_step],
+            starts=np.searchsorted(steps[by_step], np.arange(n_steps + 1)),
+            places=int(memory.max(initial=-1)) + 1,
         )
 
     def __len__(self) -> int:
@@ -190,6 +195,41 @@ class UserParallel:
     def predictions(self) -> int:
         """Events whose follower is asked for."""
         return int((self.targets >= 0).sum())
+
+
+def _seated(
+    visitor: IntArray, walked: IntArray, *, last: BoolArray, batch_size: int
+) -> tuple[IntArray, IntArray]:
+    """The first step of every session and its visitor's place in the memory."""
+    free = [0] * batch_size
+    queue = [(0, lane) for lane in range(batch_size)]
+    seats: dict[int, tuple[int, int, int]] = {}  # where: place, lane and step after the last event
+    left: list[tuple[int, int]] = []
+    first_steps = np.zeros(len(visitor), dtype=np.int64)
+    places = np.zeros(len(visitor), dtype=np.int64)
+    taken = 0
+    for row, (who, count, leaves) in enumerate(
+        zip(visitor.tolist(), walked.tolist(), last.tolist(), strict=True)
+    ):
+        if count == 0 and who not in seats:
+            continue
+        while queue[0][0] < free[queue[0][1]]:  # the lane has been given more since
+            heapq.heapreplace(queue, (free[queue[0][1]], queue[0][1]))
+        lane = queue[0][1]
+        if who in seats:
+            place, own, ends = seats[who]
+            if ends > free[lane]:  # still at it: go on behind, and let others have the free lane
+                lane = own
+        elif left and left[0][0] <= free[lane]:
+            place = heapq.heappop(left)[1]
+        else:
+            place, taken = taken, taken + 1
+        first_steps[row], places[row] = free[lane], place
+        free[lane] += count
+        seats[who] = (place, lane, free[lane])
+        if leaves:
+            heapq.heappush(left, (seats.pop(who)[2], place))
+    return first_steps, places
 
 
 def visitors_of(sessions: Sessions) -> IntArray:

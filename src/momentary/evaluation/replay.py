@@ -5,11 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from momentary.errors import LeakError
+from momentary.learn.prefixes import distinct_states
+from momentary.learn.ranking import rank_and_list
+from momentary.learn.threads import one_blas_thread
+from momentary.models.protocol import Factored
 from momentary.recommend.pipeline import Rows, Scores, ranks, top
 from momentary.types import BoolArray, IntArray, Progress, Sessions, silent
 
@@ -88,6 +93,9 @@ class ReplayConfig:
             raise ValueError(f"keep_lists is {self.keep_lists}; it must be 0 or more.")
 
 
+_FACTORED_AT_ONCE = 32_768
+"""Queries whose states are found together, for models that need no whole rows of scores."""
+
 DEFAULT_REPLAY = ReplayConfig()
 """Cutoffs 5, 10 and 20; repeats allowed."""
 
@@ -104,7 +112,8 @@ class Outcome:
         lists: The best items of every query, padded with -1. Shape (queries, keep_lists).
         cutoffs: The k of the metrics.
         n_items: Items that were ranked.
-        score_seconds: CPU seconds spent in `score`.
+        score_seconds: CPU seconds spent in scoring; a model whose score is a product is ranked in
+            the same breath.
     """
 
     ranks: IntArray
@@ -245,6 +254,9 @@ def replay(
 ) -> Outcome:
     """Put every query to a model, in the order of time, and rank the whole catalogue.
 
+    A `Factored` model is asked without ever holding its scores, and what several queries have in
+    common is computed once; its ranks and lists are those of its scores.
+
     Args:
         scorer: A fitted model.
         queries: Questions with known answers.
@@ -256,6 +268,14 @@ def replay(
     Raises:
         ValueError: If a score is NaN or a target is not an item of the model.
     """
+    if _goes_fast(scorer, queries, config=config, allowed=allowed):
+        return _replay_factored(
+            cast("Factored", scorer),
+            queries,
+            config=config,
+            progress=progress,
+            cpu_seconds=cpu_seconds,
+        )
     found = np.empty(len(queries.target_items), dtype=np.int64)
     lists = np.full((len(queries), config.keep_lists), -1, dtype=np.int32)
     order = np.argsort(queries.history.last_times_us, kind="stable")
@@ -293,6 +313,76 @@ def replay(
         cutoffs=config.cutoffs,
         n_items=n_items,
         score_seconds=spent,
+    )
+
+
+def _goes_fast(
+    scorer: Scores, queries: Queries, *, config: ReplayConfig, allowed: BoolArray | None
+) -> bool:
+    """Whether ranks and lists can be had without rows of scores."""
+    if allowed is not None or config.exclude_history or not isinstance(scorer, Factored):
+        return False
+    biases = scorer.item_vectors()[1]
+    # Items that share the lowest score may stand on a list only where all others do, too.
+    plain = bool(np.isfinite(biases).all()) or not config.keep_lists
+    return plain and len(queries.target_items) == len(queries)
+
+
+def _replay_factored(
+    scorer: Factored,
+    queries: Queries,
+    *,
+    config: ReplayConfig,
+    progress: Progress,
+    cpu_seconds: Callable[[], float],
+) -> Outcome:
+    vectors, biases = scorer.item_vectors()
+    n_items = len(biases)
+    targets = queries.target_items
+    if targets.min() < 0 or targets.max() >= n_items:
+        raise ValueError(
+            f"targets run from {targets.min()} to {targets.max()} but the model has {n_items} "
+            "items; leave out targets that the training data does not know."
+        )
+    found = np.empty(len(queries), dtype=np.int64)
+    lists = np.full((len(queries), config.keep_lists), -1, dtype=np.int32)
+    order = np.argsort(queries.history.last_times_us, kind="stable")
+    before = cpu_seconds()
+    for start in range(0, len(queries), _FACTORED_AT_ONCE):
+        rows = order[start : start + _FACTORED_AT_ONCE]
+        states, state_of = distinct_states(scorer, queries.history.take(rows))
+        # The same question is asked once.
+        pairs, question_of = np.unique(state_of * n_items + targets[rows], return_inverse=True)
+        ranks, best = np.empty(len(pairs), dtype=np.int64), []
+        asked, wanted = pairs // n_items, pairs % n_items
+        for first in range(0, len(states), config.batch_size):
+            end = min(first + config.batch_size, len(states))
+            part = slice(*np.searchsorted(asked, (first, end)))
+            with one_blas_thread():
+                ranks[part], some = rank_and_list(
+                    scorer.queries(states[first:end]),
+                    vectors,
+                    biases,
+                    rows=asked[part] - first,
+                    targets=wanted[part],
+                    k=config.keep_lists,
+                )
+            best.append(some)
+            share = (end * len(rows)) // len(states)
+            progress(start + share, len(queries), "queries")
+        found[rows] = ranks[question_of]
+        lists[rows] = np.concatenate(best)[state_of]
+    seen = int(np.isfinite(biases).sum())
+    found[found == seen] = n_items  # the lowest of the others ties with those never trained
+    return Outcome(
+        ranks=found,
+        target_items=targets,
+        target_offsets=queries.target_offsets,
+        groups=queries.groups,
+        lists=lists,
+        cutoffs=config.cutoffs,
+        n_items=n_items,
+        score_seconds=cpu_seconds() - before,
     )
 
 

@@ -1,19 +1,23 @@
 """Search a model's settings on a validation part that is cut from the training data by time.
 
 The test part is never looked at: `tune` is given a `Split` whose test part is the validation.
-Trials are kept in an SQLite file, so a search that is interrupted goes on where it stopped.
+Trials are kept in an SQLite file, so a search that is interrupted goes on where it stopped, and are
+written down line by line beside it. A trial that falls behind is given up early: a model that
+learns in epochs is judged after each of them, any other first on the newest part of the sessions.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import time
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import optuna
 
@@ -22,8 +26,16 @@ from momentary.errors import MomentaryError, SettingsError
 from momentary.evaluation import metrics
 from momentary.evaluation.replay import ReplayConfig, replay
 from momentary.evaluation.trials import TASKS, Task, TrialConfig, queries_of
+from momentary.learn.course import Course
+from momentary.learn.validation import Scores
 from momentary.models.artifact import make
+from momentary.models.protocol import Scorer, Trainable
 from momentary.types import Progress, silent
+
+_NEWEST_SHARES = (0.1, 0.3, 1.0)
+"""A model without epochs learns from so much of the sessions before it may learn from more."""
+_FREE_TRIALS = 4
+"""So many trials run to their end before any is given up; they are what others are held against."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +126,7 @@ class TuneConfig:
         k: Its cutoff.
         task: What is asked.
         max_queries: Ask at most this many queries.
+        prune: Give up a trial that stands below the median of the others at the same point.
         seed: Draws settings, queries and each model's own chance.
     """
 
@@ -122,6 +135,7 @@ class TuneConfig:
     k: int = 20
     task: Task = "next_item"
     max_queries: int = 5_000
+    prune: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -131,6 +145,34 @@ class TuneConfig:
             raise ValueError(f"task is {self.task!r}; it must be one of {', '.join(TASKS)}.")
         if self.metric not in ("recall", "mrr"):
             raise ValueError(f"metric is {self.metric!r}; it must be recall or mrr.")
+
+    @property
+    def wanted(self) -> str:
+        """The metric with its cutoff, such as mrr@20."""
+        return f"{self.metric}@{self.k}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """One trial.
+
+    Attributes:
+        number: From 0.
+        outcome: "done", "pruned" or "failed".
+        settings: What was tried.
+        metrics: Recall@k and MRR@k at its end; empty for one that has none.
+        reports: The wanted metric after each epoch, or each part of the data.
+        seconds: CPU seconds.
+        why: Why it failed, "" otherwise.
+    """
+
+    number: int
+    outcome: str
+    settings: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    reports: tuple[float, ...]
+    seconds: float
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,12 +184,16 @@ class Tuned:
         settings: The best settings.
         metrics: Recall@k and MRR@k of the best trial, on the validation part.
         trials: How many trials have been made in all.
+        tried: Each of them.
+        log: The file that holds them, one JSON object a line.
     """
 
     kind: str
     settings: Mapping[str, Any]
     metrics: Mapping[str, float]
     trials: int
+    tried: tuple[Tried, ...] = ()
+    log: Path | None = None
 
     def to_toml(self) -> str:
         """The settings as `momentary train --config` reads them, the figures as comments."""
@@ -182,48 +228,108 @@ def tune(
         raise SettingsError(
             f"There is no search space for {kind!r}; there are {', '.join(SPACES)}."
         )
+    study = _study(kind, split, journal=journal, config=config)
+    _take_up(study)
+    log = journal.with_name(f"{journal.stem}-{kind}.jsonl")
+
+    def tell(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        line = {"search": study.study_name, **asdict(_tried(trial, kind))}
+        with log.open("ab") as opened:
+            opened.write(msgspec.json.encode(line) + b"\n")
+        best = f"best {config.wanted} {study.best_value:.4f}" if _with_value(study) else ""
+        progress(len(_finished(study)), config.trials, best)
+
+    left = config.trials - len(_finished(study))
+    if left > 0:
+        objective = _objective(kind, split, config=config)
+        study.optimize(objective, n_trials=left, callbacks=[tell])
+    if not _with_value(study):
+        raise MomentaryError(f"Every trial of {kind} failed; see {log} for the reasons.")
+    best = _tried(study.best_trial, kind)
+    return Tuned(
+        kind=kind,
+        settings=best.settings,
+        metrics=best.metrics,
+        trials=len(_finished(study)),
+        tried=tuple(_tried(trial, kind) for trial in _finished(study)),
+        log=log,
+    )
+
+
+def _objective(kind: str, split: Split, *, config: TuneConfig) -> Callable[[optuna.Trial], float]:
+    """What a trial does: fit with settings of its own, and ask."""
     asking = TrialConfig(tasks=(config.task,), max_queries=config.max_queries, seed=config.seed)
     queries = queries_of(split, config.task, config=asking)
     replaying = ReplayConfig(
         cutoffs=(config.k,), exclude_history=config.task == "completion", keep_lists=0
     )
 
+    def judge(model: Scores) -> dict[str, float]:
+        outcome = replay(model, queries, config=replaying)
+        return {
+            f"{name}@{config.k}": float(
+                measure(outcome.ranks, outcome.target_offsets, k=config.k).mean()
+            )
+            for name, measure in (("recall", metrics.recall), ("mrr", metrics.mrr))
+        }
+
     def objective(trial: optuna.Trial) -> float:
+        began = time.process_time()
         model = make(kind, {name: _suggest(trial, name, at) for name, at in SPACES[kind].items()})
-        rng = np.random.default_rng(config.seed)
+
+        def report(step: int, found: Mapping[str, float]) -> None:
+            trial.report(found[config.wanted], step)
+            if config.prune and trial.should_prune():
+                raise optuna.TrialPruned
+
         try:
-            model.fit(split.train.sessions, n_items=len(split.train.items), rng=rng)
+            found = _fit(model, split, config=config, judge=judge, report=report)
         except MomentaryError as error:
             trial.set_user_attr("failed", str(error))
             raise optuna.TrialPruned from error
-        outcome = replay(model, queries, config=replaying)
-        found = {
-            name: float(measure(outcome.ranks, outcome.target_offsets, k=config.k).mean())
-            for name, measure in (("recall", metrics.recall), ("mrr", metrics.mrr))
-        }
+        finally:
+            trial.set_user_attr("seconds", round(time.process_time() - began, 2))
         for name, value in found.items():
-            trial.set_user_attr(f"{name}@{config.k}", value)
-        return found[config.metric]
+            trial.set_user_attr(name, value)
+        return found[config.wanted]
 
-    study = _study(kind, split, journal=journal, config=config)
-    done = len(_finished(study))
+    return objective
 
-    def tell(study: optuna.Study, _: optuna.trial.FrozenTrial) -> None:
-        finished = [trial for trial in study.trials if trial.value is not None]
-        best = f"best {config.metric}@{config.k} {study.best_value:.4f}" if finished else ""
-        progress(len(_finished(study)), config.trials, best)
 
-    if done < config.trials:
-        study.optimize(objective, n_trials=config.trials - done, callbacks=[tell])
-    if not any(trial.value is not None for trial in study.trials):
-        raise MomentaryError(f"Every trial of {kind} failed; see {journal} for the reasons.")
-    best = study.best_trial
-    return Tuned(
-        kind=kind,
-        settings={name: _value(best.params[name], SPACES[kind][name]) for name in best.params},
-        metrics={name: value for name, value in best.user_attrs.items() if "@" in name},
-        trials=len(_finished(study)),
-    )
+def _fit(
+    model: Scorer,
+    split: Split,
+    *,
+    config: TuneConfig,
+    judge: Callable[[Scores], dict[str, float]],
+    report: Callable[[int, Mapping[str, float]], None],
+) -> dict[str, float]:
+    """Fit and judge; `report` is told how it goes on the way and may end it."""
+    sessions, n_items = split.train.sessions, len(split.train.items)
+    found: dict[str, float] = {}
+    if isinstance(model, Trainable):
+
+        def on_epoch(epoch: int, current: Callable[[], Scores]) -> None:
+            found.update(judge(current()))
+            report(epoch, found)
+
+        rng = np.random.default_rng(config.seed)
+        model.train(sessions, n_items=n_items, rng=rng, course=Course(on_epoch=on_epoch))
+        return found
+    for step, share in enumerate(_NEWEST_SHARES, start=1):
+        if share < 1 and not config.prune:
+            continue
+        rows = np.arange(len(sessions) - math.ceil(share * len(sessions)), len(sessions))
+        rng = np.random.default_rng(config.seed)
+        try:
+            model.fit(sessions.take(rows), n_items=n_items, rng=rng)
+        except MomentaryError:
+            if share < 1:  # too few to learn from says nothing of the settings
+                continue
+            raise
+        found = judge(model)
+        report(step, found)
+    return found
 
 
 def read_settings(file: Path) -> dict[str, dict[str, Any]]:
@@ -252,17 +358,53 @@ def _study(kind: str, split: Split, *, journal: Path, config: TuneConfig) -> opt
         f"{len(train.items)} events until {split.cut_us}"
     )
     journal.parent.mkdir(parents=True, exist_ok=True)
+    storage = f"sqlite:///{journal}"
+    # A search that goes on must not draw again what it drew at its beginning.
+    found = {each.study_name: each.n_trials for each in optuna.get_all_study_summaries(storage)}
     return optuna.create_study(
         study_name=name,
-        storage=f"sqlite:///{journal}",
-        sampler=optuna.samplers.TPESampler(seed=config.seed),
+        storage=storage,
+        sampler=optuna.samplers.TPESampler(seed=config.seed + found.get(name, 0)),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=_FREE_TRIALS, n_min_trials=2),
         direction="maximize",
         load_if_exists=True,
     )
 
 
+def _take_up(study: optuna.Study) -> None:
+    """Put the settings of trials that were killed first in line; they count as never tried."""
+    for trial in study.trials:
+        if trial.state == optuna.trial.TrialState.RUNNING:
+            study._storage.set_trial_state_values(  # noqa: SLF001 - `tell` would need its values
+                trial._trial_id,  # noqa: SLF001
+                optuna.trial.TrialState.FAIL,
+            )
+            study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
+
+
 def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    return [trial for trial in study.trials if trial.state.is_finished()]
+    """Trials that came to an end of their own."""
+    ended = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+    return [trial for trial in study.trials if trial.state in ended]
+
+
+def _with_value(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return [t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
+
+
+def _tried(trial: optuna.trial.FrozenTrial, kind: str) -> Tried:
+    done = trial.state == optuna.trial.TrialState.COMPLETE
+    why = str(trial.user_attrs.get("failed", ""))
+    outcome = "failed" if why else "pruned"
+    return Tried(
+        number=trial.number,
+        outcome="done" if done else outcome,
+        settings={name: _value(drawn, SPACES[kind][name]) for name, drawn in trial.params.items()},
+        metrics={name: value for name, value in trial.user_attrs.items() if "@" in name},
+        reports=tuple(trial.intermediate_values[at] for at in sorted(trial.intermediate_values)),
+        seconds=float(trial.user_attrs.get("seconds", 0.0)),
+        why=why,
+    )
 
 
 def _suggest(trial: optuna.Trial, name: str, space: Choice | Range) -> object:

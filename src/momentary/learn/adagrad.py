@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 
 from momentary.learn.arithmetic import ROWS_AHEAD, kernel, prefetch_row
 from momentary.types import FloatArray, IntArray
 
-_State = tuple[FloatArray, FloatArray, FloatArray]
+State = tuple[FloatArray, FloatArray, FloatArray]
 """The parameter, its G and its v."""
-_Rates = tuple[np.float32, np.float32, np.float32]
+Rates = tuple[np.float32, np.float32, np.float32]
 """Learning rate, momentum, eps."""
 
 
@@ -25,6 +27,11 @@ class Adagrad:
         learning_rate: Above 0.
         momentum: 0 (none) up to, not including, 1.
         eps: Keeps the first steps finite.
+
+    Attributes:
+        squares: G, of the parameter's shape.
+        velocity: v, of the parameter's shape.
+        first: Where a step named a row first; a note that need not be kept. Shape (rows,).
     """
 
     def __init__(
@@ -33,13 +40,21 @@ class Adagrad:
         self.parameter = parameter
         self.squares = _zeros_like(parameter)
         self.velocity = _zeros_like(parameter)
-        self._rates = (np.float32(learning_rate), np.float32(momentum), np.float32(eps))
-        self._first = np.zeros(len(parameter), dtype=np.int64)
+        self.rates = (np.float32(learning_rate), np.float32(momentum), np.float32(eps))
+        self.first = np.zeros(len(parameter), dtype=np.int64)
+
+    def twin(self) -> Adagrad:
+        """An optimizer that shares the parameter and its history, for another thread.
+
+        Two threads that move the same row at once may lose a part of one move.
+        """
+        other = copy.copy(self)
+        other.first = np.zeros_like(self.first)
+        return other
 
     def step(self, gradient: FloatArray) -> None:
         """Move the whole parameter."""
-        flat = (self.parameter.reshape(-1), self.squares.reshape(-1), self.velocity.reshape(-1))
-        _move(flat, gradient.reshape(-1), self._rates)
+        move(self.flat(), gradient.reshape(-1), self.rates)
 
     def step_rows(self, rows: IntArray, gradient: FloatArray) -> None:
         """Move the named rows; the gradients of a row that is named again are added up.
@@ -48,9 +63,15 @@ class Adagrad:
             rows: In any order. Shape (named,).
             gradient: Used up. Shape (named, width).
         """
-        _add_up(rows, gradient, self._first)
-        tables = (self.parameter, self.squares, self.velocity)
-        _move_rows(tables, gradient, self._rates, rows=rows, first=self._first)
+        move_rows(self.tables(), gradient, self.rates, rows=rows, first=self.first)
+
+    def tables(self) -> State:
+        """The parameter, G and v."""
+        return self.parameter, self.squares, self.velocity
+
+    def flat(self) -> State:
+        """The same as one long row each."""
+        return self.parameter.reshape(-1), self.squares.reshape(-1), self.velocity.reshape(-1)
 
 
 def _zeros_like(parameter: FloatArray) -> FloatArray:
@@ -61,9 +82,11 @@ def _zeros_like(parameter: FloatArray) -> FloatArray:
 
 
 @kernel
-def _move_rows(
-    tables: _State, gradient: FloatArray, rates: _Rates, *, rows: IntArray, first: IntArray
+def move_rows(  # noqa: PLR0917 - compiled callers know no keyword-only ones
+    tables: State, gradient: FloatArray, rates: Rates, rows: IntArray, first: IntArray
 ) -> None:
+    """Move the named rows; `first` is the optimizer's own note for telling repeated rows."""
+    _add_up(rows, gradient, first)
     parameter, squares, velocity = tables
     for i in range(len(rows)):
         ahead = rows[min(i + ROWS_AHEAD, len(rows) - 1)]
@@ -72,11 +95,12 @@ def _move_rows(
         prefetch_row(velocity, ahead)
         row = rows[i]
         if first[row] == i:
-            _move((parameter[row], squares[row], velocity[row]), gradient[i], rates)
+            move((parameter[row], squares[row], velocity[row]), gradient[i], rates)
 
 
 @kernel
-def _move(state: _State, gradient: FloatArray, rates: _Rates) -> None:
+def move(state: State, gradient: FloatArray, rates: Rates) -> None:
+    """Move one long row."""
     parameter, squares, velocity = state
     learning_rate, momentum, eps = rates
     for j in range(len(gradient)):

@@ -18,14 +18,22 @@ from momentary.types import FloatArray
 
 # Sums may be taken in any order, which lets a loop keep one partial sum for each vector lane.
 # NaN and infinity keep their meaning, so that a training run which diverges still says so.
+# A kernel is inlined into those that call it: else which of its compiled copies runs, and so the
+# last bit of a sum, depends on whether this process compiled it or found it compiled.
 kernel = numba.njit(
-    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"}
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+    fastmath={"reassoc", "contract", "arcp", "nsz"},
+    forceinline=True,
 )
 """Decorator of a kernel that works on arrays."""
 
 # No reassociation here: the argument is reduced in two steps whose order carries the accuracy.
-_function = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-_comparison = numba.njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
+_function = numba.njit(
+    cache=True, nogil=True, error_model="numpy", fastmath={"contract"}, forceinline=True
+)
+_comparison = numba.njit(cache=True, nogil=True, fastmath={"nnan", "nsz"}, forceinline=True)
 
 _LOG2_E = np.float32(1.4426950408889634)
 _LN2_HIGH = np.float32(0.693359375)  # few bits, so that its product with n is exact

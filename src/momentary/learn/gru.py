@@ -20,6 +20,8 @@ and c has the same, except r a_n for n. Then W' = [a]^T x, U' = [a with r a_n]^T
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from momentary.learn.arithmetic import kernel, sigmoid, tanh
@@ -52,6 +54,10 @@ class Cell:
             c=np.zeros(3 * units, dtype=np.float32),
         )
 
+    def copy(self) -> Cell:
+        """The same weights in arrays of their own."""
+        return Cell(w=self.w.copy(), u=self.u.copy(), b=self.b.copy(), c=self.c.copy())
+
     def parameters(self) -> dict[str, FloatArray]:
         """Name to array; a layer that is fed gate inputs has no w."""
         named = {"w": self.w, "u": self.u, "b": self.b, "c": self.c}
@@ -76,6 +82,30 @@ def glorot(rows: int, columns: int, rng: np.random.Generator) -> FloatArray:
     return rng.random((rows, columns), dtype=np.float32) * (2 * bound) - bound
 
 
+class PassArrays(NamedTuple):
+    """A `CellPass` as compiled code sees it: the weights, their gradients, and what a pass holds.
+
+    Attributes:
+        gates: First the gates' arguments, then r, z, n, then the gradients. (batch, 3 units).
+        memory: U h + c in the same way. Shape (batch, 3 units).
+        by_inputs: Shape (batch, width).
+    """
+
+    w: FloatArray
+    u: FloatArray
+    b: FloatArray
+    c: FloatArray
+    by_w: FloatArray
+    by_u: FloatArray
+    by_b: FloatArray
+    by_c: FloatArray
+    hidden: FloatArray
+    after: FloatArray
+    gates: FloatArray
+    memory: FloatArray
+    by_inputs: FloatArray
+
+
 class CellPass:
     """Room for one layer's way there and back with a batch of a given size; reused every step.
 
@@ -91,44 +121,66 @@ class CellPass:
         self.hidden = np.empty((batch, units), dtype=np.float32)
         self.after = np.empty((batch, units), dtype=np.float32)
         self.gradients = {name: np.empty_like(a) for name, a in cell.parameters().items()}
+        self.arrays = PassArrays(
+            w=cell.w,
+            u=cell.u,
+            b=cell.b,
+            c=cell.c,
+            by_w=self.gradients.get("w", np.empty_like(cell.w)),
+            by_u=self.gradients["u"],
+            by_b=self.gradients["b"],
+            by_c=self.gradients["c"],
+            hidden=self.hidden,
+            after=self.after,
+            gates=np.empty((batch, 3 * units), dtype=np.float32),
+            memory=np.empty((batch, 3 * units), dtype=np.float32),
+            by_inputs=np.empty((batch, cell.w.shape[1]), dtype=np.float32),
+        )
         self._inputs = np.empty((batch, 0), dtype=np.float32)
-        self._by_input = np.empty((batch, cell.w.shape[1]), dtype=np.float32)
-        # First the gates' arguments, then r, z, n, then the gradients.
-        self._gates = np.empty((batch, 3 * units), dtype=np.float32)
-        self._memory = np.empty((batch, 3 * units), dtype=np.float32)
 
     def forward(self, inputs: FloatArray) -> FloatArray:
         """Step from `hidden`; the result is `after`."""
         self._inputs = inputs
-        if len(self.cell.w):
-            np.matmul(inputs, self.cell.w.T, out=self._gates)
-        else:
-            self._gates[:] = inputs
-        np.matmul(self.hidden, self.cell.u.T, out=self._memory)
-        _forward(
-            self._gates, self._memory, self.hidden, b=self.cell.b, c=self.cell.c, after=self.after
-        )
+        go_there(self.arrays, inputs)
         return self.after
 
     def backward(self, by_after: FloatArray) -> FloatArray:
         """From the gradient by `after` to `gradients` and, returned, that by the inputs."""
-        found = self.gradients
-        _backward(
-            self._gates, self._memory, self.hidden, by_after=by_after, b=found["b"], c=found["c"]
-        )
-        np.matmul(self._memory.T, self.hidden, out=found["u"])
-        if not len(self.cell.w):
-            return self._gates
-        np.matmul(self._gates.T, self._inputs, out=found["w"])
-        return np.matmul(self._gates, self.cell.w, out=self._by_input)
+        go_back(self.arrays, self._inputs, by_after)
+        return self.arrays.by_inputs if len(self.cell.w) else self.arrays.gates
 
 
 @kernel
-def _forward(
+def go_there(layer: PassArrays, inputs: FloatArray) -> None:
+    """Step from `hidden` to `after`."""
+    if len(layer.w) > 0:
+        np.dot(inputs, layer.w.T, layer.gates)
+    else:
+        layer.gates[:] = inputs
+    np.dot(layer.hidden, layer.u.T, layer.memory)
+    _forward(layer.gates, layer.memory, layer.hidden, b=layer.b, c=layer.c, after=layer.after)
+
+
+@kernel
+def go_back(layer: PassArrays, inputs: FloatArray, by_after: FloatArray) -> None:
+    """From the gradient by `after` to those by the weights and by the inputs.
+
+    A layer that is fed gate inputs leaves the gradient by them in `gates`.
+    """
+    _backward(
+        layer.gates, layer.memory, layer.hidden, by_after=by_after, b=layer.by_b, c=layer.by_c
+    )
+    np.dot(layer.memory.T, layer.hidden, layer.by_u)
+    if len(layer.w) > 0:
+        np.dot(layer.gates.T, inputs, layer.by_w)
+        np.dot(layer.gates, layer.w, layer.by_inputs)
+
+
+@kernel
+def _forward(  # noqa: PLR0917 - compiled callers know no keyword-only ones
     gates: FloatArray,
     memory: FloatArray,
     hidden: FloatArray,
-    *,
     b: FloatArray,
     c: FloatArray,
     after: FloatArray,
@@ -155,11 +207,10 @@ def _forward(
 
 
 @kernel
-def _backward(
+def _backward(  # noqa: PLR0917 - compiled callers know no keyword-only ones
     gates: FloatArray,
     memory: FloatArray,
     hidden: FloatArray,
-    *,
     by_after: FloatArray,
     b: FloatArray,
     c: FloatArray,

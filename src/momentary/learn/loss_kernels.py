@@ -18,8 +18,8 @@ _ZERO, _ONE, _TWO = np.float32(0), np.float32(1), np.float32(2)
 
 
 @kernel
-def cross_entropy(
-    scores: FloatArray, offsets: FloatArray, *, scale: float, column_sums: FloatArray
+def cross_entropy(  # noqa: PLR0917 - compiled callers know no keyword-only ones
+    scores: FloatArray, offsets: FloatArray, scale: float, column_sums: FloatArray
 ) -> float:
     """Softmax cross-entropy of each row's target, summed over the batch.
 
@@ -56,10 +56,9 @@ def cross_entropy(
 
 
 @kernel
-def bpr_max(
+def bpr_max(  # noqa: PLR0917 - compiled callers know no keyword-only ones
     scores: FloatArray,
     offsets: FloatArray,
-    *,
     scale: float,
     column_sums: FloatArray,
     elu: float,

@@ -1,14 +1,16 @@
-"""Ranks in the whole catalogue, for models whose score is a product with an item vector."""
+"""Ranks and lists over the whole catalogue, for models whose score is a product."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from momentary.learn.arithmetic import kernel
+from momentary.learn.arithmetic import kernel, largest
 from momentary.types import FloatArray, IntArray
 
-_QUERIES, _ITEMS = 512, 1024
+_QUERIES, _ITEMS = 512, 512
 """What is scored at once: small enough to be counted while it is in the cache."""
+_CHUNK = 64
+"""So many scores are passed over at once when none of them makes the list."""
 
 
 def rank_blocks(
@@ -37,42 +39,133 @@ def rank_blocks(
     >>> rank_blocks(hidden, vectors, biases, targets=np.array([0, 1])).tolist()
     [3, 2]
     """
-    parts = [np.zeros(0, dtype=np.int64)]
-    for begin in range(0, len(targets), _QUERIES):
+    rows = np.arange(len(targets))
+    return rank_and_list(hidden, item_vectors, biases, rows=rows, targets=targets, k=0)[0]
+
+
+def rank_and_list(
+    hidden: FloatArray,
+    item_vectors: FloatArray,
+    biases: FloatArray,
+    *,
+    rows: IntArray,
+    targets: IntArray,
+    k: int,
+) -> tuple[IntArray, IntArray]:
+    """Find ranks as `rank_blocks` does, for any number of targets a query, and the best items.
+
+    Args:
+        hidden: One query a row. Shape (queries, units).
+        item_vectors: Shape (items, units).
+        biases: -inf ranks an item behind all others. Shape (items,).
+        rows: The query of each target, ascending. Shape (targets,).
+        targets: Items. Shape (targets,).
+        k: Length of the lists; 0 makes none.
+
+    Returns:
+        Ranks from 1, of shape (targets,), and the best items of each query, best first, ties by
+        lower index, of shape (queries, k); -1 where there are fewer items.
+
+    Raises:
+        ValueError: If the score of a target is NaN.
+    """
+    ranks = np.empty(len(targets), dtype=np.int64)
+    lists = np.full((len(hidden), k), -1, dtype=np.int64)
+    best = np.full((len(hidden), k), -np.inf, dtype=np.float32)
+    for begin in range(0, len(hidden), _QUERIES):
         block = slice(begin, begin + _QUERIES)
-        parts.append(_rank(hidden[block], item_vectors, biases, targets=targets[block]))
-    return np.concatenate(parts)
+        asked = slice(*np.searchsorted(rows, (begin, begin + _QUERIES)))
+        ranks[asked] = _rank(
+            hidden[block],
+            item_vectors,
+            biases,
+            rows=rows[asked] - begin,
+            targets=targets[asked],
+            top=(lists[block], best[block]),
+        )
+    return ranks, lists
 
 
 def _rank(
-    queries: FloatArray, item_vectors: FloatArray, biases: FloatArray, *, targets: IntArray
+    queries: FloatArray,
+    item_vectors: FloatArray,
+    biases: FloatArray,
+    *,
+    rows: IntArray,
+    targets: IntArray,
+    top: tuple[IntArray, FloatArray],
 ) -> IntArray:
-    own = (queries @ item_vectors[targets].T).diagonal() + biases[targets]
+    own = (queries @ item_vectors[targets].T)[rows, np.arange(len(rows))] + biases[targets]
     if np.isnan(own).any():
         row = int(np.argmax(np.isnan(own)))
         raise ValueError(f"the score of target {targets[row]} is NaN; train the model again.")
     ranks = np.zeros(len(targets), dtype=np.int64)
     met = np.empty_like(own)
     room = np.empty(len(queries) * _ITEMS, dtype=np.float32)
+    block_of = targets // _ITEMS
     for first in range(0, len(item_vectors), _ITEMS):
-        vectors = item_vectors[first : first + _ITEMS]
+        vectors, offsets = item_vectors[first : first + _ITEMS], biases[first : first + _ITEMS]
         scores = room[: len(queries) * len(vectors)].reshape(len(queries), len(vectors))
         np.matmul(queries, vectors.T, out=scores)
-        _count(scores, biases[first : first + _ITEMS], own, ranks=ranks)
-        here = np.flatnonzero((targets >= first) & (targets < first + len(vectors)))
-        met[here] = scores[here, targets[here] - first] + biases[targets[here]]
-    # A product may round another way in another place: such a query is counted in its own row.
+        _count(scores, offsets, own, rows=rows, ranks=ranks)
+        if top[0].shape[1]:
+            keep_best(scores, offsets, first, items=top[0], values=top[1])
+        here = np.flatnonzero(block_of == first // _ITEMS)
+        met[here] = scores[rows[here], targets[here] - first] + biases[targets[here]]
+    # A product may round another way in another place: such a target is counted in its own row.
     again = np.flatnonzero(met != own)
-    whole = queries[again] @ item_vectors.T + biases
+    whole = queries[rows[again]] @ item_vectors.T + biases
     ranks[again] = (whole >= whole[np.arange(len(again)), targets[again], None]).sum(axis=1)
     return ranks
 
 
 @kernel
-def _count(scores: FloatArray, biases: FloatArray, own: FloatArray, *, ranks: IntArray) -> None:
+def _count(
+    scores: FloatArray, biases: FloatArray, own: FloatArray, *, rows: IntArray, ranks: IntArray
+) -> None:
     one, zero = np.float32(1), np.float32(0)
-    for i in range(len(scores)):
-        row, least, count = scores[i], own[i], zero
+    for i in range(len(rows)):
+        row, least, count = scores[rows[i]], own[i], zero
         for j in range(len(row)):  # a float counts exactly here, in the lanes that compare
             count += one if row[j] + biases[j] >= least else zero
         ranks[i] += np.int64(count)
+
+
+@kernel
+def keep_best(
+    scores: FloatArray, biases: FloatArray, first: int, *, items: IntArray, values: FloatArray
+) -> None:
+    """Keep the best items so far of each row, best first; the first to reach a score stays ahead.
+
+    Args:
+        scores: Of the items from `first` on, without their biases. Shape (queries, some items).
+        biases: Theirs. Shape (some items,).
+        first: Index of the first one.
+        items: The best so far, -1 where there are none. Shape (queries, k).
+        values: Their scores, -inf where there are none. Shape (queries, k).
+    """
+    last = items.shape[1] - 1
+    for i in range(len(scores)):
+        row, kept, best = scores[i], values[i], items[i]
+        for begin in range(0, len(row), _CHUNK):
+            end = min(begin + _CHUNK, len(row))
+            highest = row[begin] + biases[begin]
+            for j in range(begin, end):
+                highest = largest(highest, row[j] + biases[j])
+            if highest > kept[last] or best[last] < 0:
+                for j in range(begin, end):
+                    score = row[j] + biases[j]
+                    if score > kept[last] or best[last] < 0:
+                        _insert(best, kept, item=first + j, score=score)
+
+
+@kernel
+def _insert(  # noqa: PLR0917 - compiled callers know no keyword-only ones
+    items: IntArray, values: FloatArray, item: int, score: np.float32
+) -> None:
+    """Put an item in its place and let the last one go."""
+    place = len(items) - 1
+    while place > 0 and (items[place - 1] < 0 or values[place - 1] < score):
+        items[place], values[place] = items[place - 1], values[place - 1]
+        place -= 1
+    items[place], values[place] = item, score

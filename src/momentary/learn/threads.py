@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
+import scipy.linalg.cython_blas  # noqa: F401 - the products of compiled code; limited, too
 from threadpoolctl import ThreadpoolController
 
 

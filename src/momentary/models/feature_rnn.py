@@ -18,9 +18,15 @@ Streams that learn at once learn the same thing twice, so the paper trains them 
     residual      one stream after the other; the earlier ones fixed, the later ones absent
     interleaving  one stream after the other on every minibatch, the others fixed
 
-Beside the paper: o_f may be a learned projection of the item's content instead of a free vector,
-so that items nobody has touched can be recommended; losses and minibatches are those of GRU4Rec.
-Gradients go back one step.
+Beside the paper: o_f may be a projection of the item's content instead of a free vector. And so
+that items nobody has touched can be clicked and recommended, training withholds the ids of a share
+of the items at every step (item dropout: Volkovs, Yu, Poutanen, "DropoutNet", NIPS 2017). What
+stands in for each row of an item that is withheld or new, its bias included, is learned:
+
+    stand-in of i = S [1; content of i in every stream]
+
+Losses and minibatches are those of GRU4Rec. Gradients go back one step and are written out by
+hand, those of the GRUs in `learn.gru` and those of the losses in `learn.loss_kernels`.
 """
 
 from __future__ import annotations
@@ -30,19 +36,18 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from momentary.data.batches import SessionParallel, Step
 from momentary.errors import DataError, MomentaryError
 from momentary.learn.adagrad import Adagrad
 from momentary.learn.bounds import require_choices, require_negatives, require_ranges
+from momentary.learn.dropout import Dropout
 from momentary.learn.fitted import require_fitted
-from momentary.learn.loss_kernels import bpr_max, cross_entropy
+from momentary.learn.gru import Cell, CellPass, glorot
 from momentary.learn.order import first_appearance, inverse
-from momentary.learn.sampling import PopularitySampler
-from momentary.learn.torch_threads import one_torch_thread
+from momentary.learn.sampled_loss import SampledLoss
+from momentary.learn.threads import one_blas_thread
 from momentary.models.protocol import Arrays
 from momentary.types import BoolArray, FloatArray, IntArray, Progress, Sessions, silent
 
@@ -50,7 +55,7 @@ ID = "id"
 """The stream of item ids; content streams have other names."""
 
 _STEPS_A_REPORT = 100
-_STEPS_A_DRAW = 256
+_ITEMS_A_BLOCK = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +67,9 @@ class FeatureRNNConfig:
         architecture: How the streams meet: "parallel", "shared" or "interaction".
         training: "simultaneous", "alternating", "residual" or "interleaving".
         output: A content stream scores items by "items", a free vector for each (the paper), or
-            by "content", a projection of their content, which unseen items have too.
+            by "content", a projection of their content.
+        dropout_items: Share of the items with content whose ids a step withholds, so that new
+            items are understood by their content; 0 (the paper) leaves new items out.
         loss: "cross_entropy" or "bpr_max".
         logq: Strength of the logQ correction of the cross-entropy; 0 is none, 1 is full.
         elu: Exponential linear unit on the scores of BPR-max; 0 is none.
@@ -81,6 +88,7 @@ class FeatureRNNConfig:
     architecture: Literal["parallel", "shared", "interaction"] = "parallel"
     training: Literal["simultaneous", "alternating", "residual", "interleaving"] = "interleaving"
     output: Literal["items", "content"] = "items"
+    dropout_items: float = 0.0
     loss: Literal["cross_entropy", "bpr_max"] = "cross_entropy"
     logq: float = 1.0
     elu: float = 0.5
@@ -100,8 +108,8 @@ class FeatureRNNConfig:
         if self.architecture == "shared" and self.output == "content":
             raise ValueError(
                 'architecture is "shared" and output is "content"; streams that share one output '
-                'matrix cannot score by their own content. Use output "items" or another '
-                "architecture."
+                'matrix cannot score by their own content. Use output "items" with dropout_items, '
+                "or another architecture."
             )
         require_negatives(batch_size=self.batch_size, n_sample=self.n_sample)
 
@@ -114,6 +122,7 @@ _CHOICES = {
 }
 _RANGES = {
     "units": (1, 10_000),
+    "dropout_items": (0, 0.999),
     "logq": (0, 10),
     "elu": (0, 100),
     "regularization": (0, 1_000),
@@ -162,109 +171,125 @@ def turns(training: str, *, streams: tuple[str, ...], epochs: int) -> tuple[tupl
 class Network:
     """All weights by stream; `content` holds unit rows, zeros where nothing is known.
 
-    A stream's GRU has w, u, b, c with the gates in the order r, z, n. `tables` have one row an
-    item: `items` and `biases` of the ids, and `items` of a content stream that scores freely.
+    `tables` have one row an item: `items` and `biases` of the ids, and `items` of a content stream
+    that scores freely. `dense` holds a stream's p, its projection of content to output vectors, or
+    its a, and `stand_in.TABLE`, the S of a table if ids are withheld.
     """
 
     def __init__(
         self,
         config: FeatureRNNConfig,
         *,
-        content: Mapping[str, Tensor],
+        content: Mapping[str, FloatArray],
         n_items: int,
-        rng: torch.Generator,
+        rng: np.random.Generator,
     ) -> None:
         self.config = config
         self.content = dict(content)
         self.streams = (ID, *content)
         units = config.units
-        self.dense: dict[str, dict[str, Tensor]] = {}
-        self.tables: dict[str, dict[str, Tensor]] = {}
+        facts = 1 + sum(matrix.shape[1] for matrix in content.values())
+        self.cells: dict[str, Cell] = {}
+        self.dense: dict[str, dict[str, FloatArray]] = {}
+        self.tables: dict[str, dict[str, FloatArray]] = {}
         for name in self.streams:
             width = units if name == ID else content[name].shape[1]
-            dense = {
-                "w": torch.cat([_uniform(units, width, rng) for _ in range(3)]),
-                "u": torch.cat([_uniform(units, units, rng) for _ in range(3)]),
-                "b": torch.zeros(3 * units),
-                "c": torch.zeros(3 * units),
-            }
-            tables = {}
+            self.cells[name] = Cell.random(width=width, units=units, rng=rng)
+            dense: dict[str, FloatArray] = {}
+            tables: dict[str, FloatArray] = {}
             if name == ID:
-                tables = {"items": _uniform(n_items, units, rng), "biases": torch.zeros(n_items, 1)}
+                zeros = np.zeros((n_items, 1), dtype=np.float32)
+                tables = {"items": glorot(n_items, units, rng), "biases": zeros}
             elif config.architecture == "shared":
-                dense["a"] = torch.ones(1)
+                dense["a"] = np.ones(1, dtype=np.float32)
             elif config.output == "content":
-                dense["p"] = _uniform(units, width, rng)
+                dense["p"] = glorot(units, width, rng)
             else:
-                tables = {"items": _uniform(n_items, units, rng)}
+                tables = {"items": glorot(n_items, units, rng)}
+            if config.dropout_items and content:
+                for table, rows in tables.items():
+                    zeros = np.zeros((rows.shape[1], facts), dtype=np.float32)
+                    dense[f"stand_in.{table}"] = zeros
             self.dense[name], self.tables[name] = dense, tables
 
-    def advance(self, name: str, x: Tensor, hidden: Tensor) -> Tensor:
-        """One click of one stream. Shapes (batch, width), (batch, units)."""
-        weights = self.dense[name]
-        return torch.gru_cell(x, hidden, weights["w"], weights["u"], weights["b"], weights["c"])
+    def facts(self, items: IntArray) -> FloatArray:
+        """What stand-ins are made of: 1, then the content of every stream. Shape (items, facts)."""
+        ones = np.ones((len(items), 1), dtype=np.float32)
+        return np.concatenate([ones, *(matrix[items] for matrix in self.content.values())], axis=1)
 
-    def readout(self, hidden: Mapping[str, Tensor]) -> Tensor:
-        """What the streams present give to the output. Shape (batch, width of `vectors`)."""
-        if self.config.architecture == "shared":
-            return torch.stack(
-                [h * self.dense[name].get("a", 1.0) for name, h in hidden.items()]
-            ).sum(dim=0)
-        if self.config.architecture == "interaction":
-            return torch.cat(
-                [h if name == ID else hidden[ID] * h for name, h in hidden.items()], dim=1
-            )
-        return torch.cat(list(hidden.values()), dim=1)
+    def described(self) -> BoolArray:
+        """Which items have content in any stream. Shape (items,)."""
+        known = np.zeros(len(self.tables[ID]["items"]), dtype=np.bool_)
+        for matrix in self.content.values():
+            known |= matrix.any(axis=1)
+        return known
 
-    def vectors(self, rows: Mapping[str, Tensor], content: Mapping[str, Tensor]) -> Tensor:
-        """Output vectors of some items, from rows of the tables and of the content.
+    def readout(self, hidden: Mapping[str, FloatArray]) -> FloatArray:
+        """What the streams present give to the output. Shape (batch, units of those that score).
 
-        Args:
-            rows: For each stream present that scores freely, its rows. Each (items, units).
-            content: For each stream present that scores by content, its rows. Each (items, dim).
-
-        Returns:
-            Shape (items, units of the streams present).
+        Its product with their output vectors, side by side, is the scores without biases.
         """
-        parts = [rows[ID]]
-        if self.config.architecture != "shared":
-            parts += [
-                rows[name] if name in rows else content[name] @ self.dense[name]["p"].T
-                for name in self.streams[1:]
-                if name in rows or name in content
-            ]
-        return torch.cat(parts, dim=1)
+        if self.config.architecture == "shared":
+            shares = [h * self.share(name) for name, h in hidden.items()]
+            summed: FloatArray = np.sum(shares, axis=0)
+            return summed
+        crossed = self.config.architecture == "interaction"
+        return np.concatenate(
+            [hidden[ID] * h if crossed and name != ID else h for name, h in hidden.items()], axis=1
+        )
 
-    def scores_by_content(self, name: str) -> bool:
-        """Whether a stream's output vectors are projections of its content."""
-        return "p" in self.dense[name]
+    def share(self, name: str) -> FloatArray:
+        """The a of a stream where all share the output vectors; 1 for the ids."""
+        return self.dense[name].get("a", np.ones(1, dtype=np.float32))
+
+    def vectors(self, name: str, items: IntArray) -> FloatArray:
+        """Output vectors of some items in a stream that has any. Shape (items, units)."""
+        if "p" in self.dense[name]:
+            projected: FloatArray = self.content[name][items] @ self.dense[name]["p"].T
+            return projected
+        return self.tables[name]["items"][items]
+
+    @property
+    def scoring(self) -> tuple[str, ...]:
+        """The streams that have output vectors."""
+        return (ID,) if self.config.architecture == "shared" else self.streams
 
     def arrays(self) -> Arrays:
         """Every weight and content vector, by part and stream."""
         weights = {
-            f"{part}.{name}": tensor.detach().numpy()
-            for group in (self.dense, self.tables)
-            for name, parts in group.items()
-            for part, tensor in parts.items()
+            f"{part}.{name}": array
+            for name in self.streams
+            for group in (
+                self.cells[name].parameters(),
+                self.dense[name],
+                self.tables[name],
+            )
+            for part, array in group.items()
         }
         # The place keeps the order of the streams through a file that knows no order.
         return weights | {
-            f"content.{place}.{name}": matrix.numpy()
+            f"content.{place}.{name}": matrix
             for place, (name, matrix) in enumerate(self.content.items())
         }
 
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take over saved weights."""
-        for group in (self.dense, self.tables):
-            for name, parts in group.items():
-                for part in parts:
-                    parts[part] = state[f"{part}.{name}"]
-
-
-def _uniform(rows: int, columns: int, rng: torch.Generator) -> Tensor:
-    """Glorot's uniform initial weights."""
-    bound = (6.0 / (rows + columns)) ** 0.5
-    return torch.empty(rows, columns).uniform_(-bound, bound, generator=rng)
+    @classmethod
+    def saved(cls, config: FeatureRNNConfig, state: Mapping[str, NDArray[Any]]) -> Self:
+        """The network whose `arrays` are in `state`."""
+        placed = sorted(
+            (int(place), name, key)
+            for key in state
+            for part, _, rest in [key.partition(".")]
+            if part == "content"
+            for place, _, name in [rest.partition(".")]
+        )
+        content = {name: np.array(state[key]) for _, name, key in placed}
+        network = cls(config, content=content, n_items=1, rng=np.random.default_rng(0))
+        for name in network.streams:
+            gates = {part: np.array(state[f"{part}.{name}"]) for part in "wubc"}
+            network.cells[name] = Cell(**gates)
+            for group in (network.dense[name], network.tables[name]):
+                group.update({part: np.array(state[f"{part}.{name}"]) for part in group})
+        return network
 
 
 class FeatureRNN:
@@ -294,7 +319,7 @@ class FeatureRNN:
             name: unit_rows(name, matrix) for name, matrix in (features or {}).items()
         }
         self._network: Network | None = None
-        self._outputs = torch.zeros(0, 0)
+        self._outputs = np.zeros((0, 0), dtype=np.float32)
         self._unseen = np.zeros(0, dtype=np.int64)
         self.losses: tuple[float, ...] = ()
         """Mean training loss of each pass, known after `fit`."""
@@ -346,30 +371,30 @@ class FeatureRNN:
                 "Lower the item filter, or train a model that needs no order."
             )
         counts = np.bincount(ours.items, minlength=n_items)
-        content = {name: torch.from_numpy(matrix[order]) for name, matrix in self._features.items()}
-        with one_torch_thread():
+        content = {name: matrix[order] for name, matrix in self._features.items()}
+        with one_blas_thread():
             trainer = _Trainer(self._config, content=content, counts=counts, rng=rng)
             self.losses = trainer.run(plan, progress)
         network = trainer.network
-        _average_the_unseen(network, torch.from_numpy(counts > 0))
-        back = torch.from_numpy(number)
-        network.content = {
-            name: torch.from_numpy(matrix) for name, matrix in self._features.items()
-        }
+        _stand_in_for_the_unseen(network, counts > 0)
+        network.content = dict(self._features)
         for tables in network.tables.values():
-            tables.update({part: table[back] for part, table in tables.items()})
-        self._use(network, seen=counts[number] > 0)
+            tables.update({part: table[number] for part, table in tables.items()})
+        seen = counts[number] > 0
+        understood = self._config.dropout_items > 0 or self._config.output == "content"
+        self._use(network, unseen=np.flatnonzero(~seen & ~(network.described() & understood)))
         return self
 
     def score(self, sessions: Sessions) -> FloatArray:
         """Score every item after each session's last click. Shape (sessions, items)."""
         states = self.start(len(sessions))
         lengths = sessions.lengths
-        for place in range(int(lengths.max(initial=0))):
-            rows = np.flatnonzero(lengths > place)
-            clicked = sessions.items[sessions.offsets[rows] + place]
-            states[rows] = self.advance(states[rows], clicked)
-        return self.score_states(states)
+        with one_blas_thread():
+            for place in range(int(lengths.max(initial=0))):
+                rows = np.flatnonzero(lengths > place)
+                clicked = sessions.items[sessions.offsets[rows] + place]
+                states[rows] = self.advance(states[rows], clicked)
+            return self.score_states(states)
 
     def start(self, count: int) -> FloatArray:
         """The memory of visits before the first click. Shape (count, units of all streams)."""
@@ -379,21 +404,18 @@ class FeatureRNN:
     def advance(self, states: FloatArray, items: IntArray) -> FloatArray:
         """The memory after one more click each. Shapes (count, width), (count,)."""
         network = require_fitted(self._network, self)
-        which = torch.from_numpy(items)
-        with torch.inference_mode(), one_torch_thread():
-            after = []
-            for name, hidden in self._split(states).items():
-                table = network.tables[ID]["items"] if name == ID else network.content[name]
-                after.append(network.advance(name, table[which], hidden))
-            return torch.cat(after, dim=1).numpy()
+        after = []
+        for name, hidden in self._split(states).items():
+            table = network.tables[ID]["items"] if name == ID else network.content[name]
+            after.append(network.cells[name].step(table[items], hidden))
+        return np.concatenate(after, axis=1)
 
     def score_states(self, states: FloatArray) -> FloatArray:
         """Score every item from the memory; items of which nothing is known share the lowest."""
         network = require_fitted(self._network, self)
-        with torch.inference_mode(), one_torch_thread():
-            readout = network.readout(self._split(states))
-            biases = network.tables[ID]["biases"]
-            scores = torch.addmm(biases.T, readout, self._outputs.T).numpy()
+        with one_blas_thread():
+            scores: FloatArray = network.readout(self._split(states)) @ self._outputs.T
+        scores += network.tables[ID]["biases"][:, 0]
         if len(self._unseen):
             scores[:, self._unseen] = np.inf
             scores[:, self._unseen] = scores.min(axis=1, keepdims=True)
@@ -407,37 +429,20 @@ class FeatureRNN:
     def from_state(cls, config: FeatureRNNConfig, state: Mapping[str, NDArray[Any]]) -> Self:
         """The network that gave `state`; the content comes with it."""
         model = cls(config)
-        held = {name: torch.from_numpy(np.array(array)) for name, array in state.items()}
-        placed = sorted(
-            (int(place), name, key)
-            for key in held
-            for part, _, rest in [key.partition(".")]
-            if part == "content"
-            for place, _, name in [rest.partition(".")]
-        )
-        content = {name: held[key] for _, name, key in placed}
-        network = Network(config, content=content, n_items=1, rng=torch.Generator())
-        network.load(held)
-        model._features = {name: matrix.numpy() for name, matrix in content.items()}
-        seen = np.ones(len(held["items.id"]), dtype=np.bool_)
-        seen[state["unseen"]] = False
-        model._use(network, seen=seen)
+        network = Network.saved(config, state)
+        model._features = dict(network.content)
+        model._use(network, unseen=np.array(state["unseen"], dtype=np.int64))
         return model
 
-    def _use(self, network: Network, *, seen: BoolArray) -> None:
-        known = seen.copy()
-        if self._config.output == "content":
-            for matrix in self._features.values():
-                known |= matrix.any(axis=1)
-        self._unseen = np.flatnonzero(~known)
-        rows = {name: t["items"] for name, t in network.tables.items() if "items" in t}
-        content = {n: m for n, m in network.content.items() if network.scores_by_content(n)}
-        with torch.inference_mode():
-            self._outputs = network.vectors(rows, content)
+    def _use(self, network: Network, *, unseen: IntArray) -> None:
+        self._unseen = unseen
+        everything = np.arange(len(network.tables[ID]["items"]))
+        vectors = [network.vectors(name, everything) for name in network.scoring]
+        self._outputs = np.concatenate(vectors, axis=1)
         self._network = network
 
-    def _split(self, states: FloatArray) -> dict[str, Tensor]:
-        parts = torch.split(torch.from_numpy(states), self._config.units, dim=1)
+    def _split(self, states: FloatArray) -> dict[str, FloatArray]:
+        parts = np.split(states, len(self.streams), axis=1)
         return dict(zip(self.streams, parts, strict=True))
 
 
@@ -467,44 +472,71 @@ def unit_rows(name: str, matrix: NDArray[np.floating[Any]]) -> FloatArray:
     return (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 
 
-def _average_the_unseen(network: Network, seen: Tensor) -> None:
-    """As an id, an item that training never saw is an average item."""
-    for tables in network.tables.values():
-        for table in tables.values():
-            table[~seen] = table[seen].mean(dim=0)
+def _stand_in_for_the_unseen(network: Network, seen: BoolArray) -> None:
+    """Fill the rows of items that training never saw: with their stand-ins, or with the average."""
+    unseen = np.flatnonzero(~seen)
+    for name, tables in network.tables.items():
+        for part, table in tables.items():
+            stand_in = network.dense[name].get(f"stand_in.{part}")
+            if stand_in is None:
+                table[unseen] = table[seen].mean(axis=0)
+                continue
+            for start in range(0, len(unseen), _ITEMS_A_BLOCK):
+                block = unseen[start : start + _ITEMS_A_BLOCK]
+                table[block] = network.facts(block) @ stand_in.T
+
+
+class _Items(NamedTuple):
+    """The items of a step: candidates, then inputs.
+
+    Attributes:
+        rows: Shape (rows,).
+        kept: Places whose ids are not withheld. Shape (kept,).
+        withheld: The other places. Shape (withheld,).
+        facts: What stands in for the withheld is made of these. Shape (withheld, facts).
+    """
+
+    rows: IntArray
+    kept: IntArray
+    withheld: IntArray
+    facts: FloatArray
 
 
 class _Trainer:
-    """One training run: the network, its optimizers, its negatives, the memory of the lanes."""
+    """One training run: the network, its optimizers, its loss, the memory of the lanes."""
 
     def __init__(
         self,
         config: FeatureRNNConfig,
         *,
-        content: Mapping[str, Tensor],
+        content: Mapping[str, FloatArray],
         counts: IntArray,
         rng: np.random.Generator,
     ) -> None:
         self.config = config
-        self.rng = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        self.network = Network(config, content=content, n_items=len(counts), rng=self.rng)
-        self.sampler = PopularitySampler(counts, alpha=config.sample_alpha, rng=rng)
-        # A target of the batch is offered as often as it is seen, a drawn negative as often as it
-        # is drawn.
-        logq = config.logq if config.loss == "cross_entropy" else 0.0
-        self.log_q = (logq * np.log(np.maximum(counts, 1))).astype(np.float32)
+        self.rng = rng
+        self.network = network = Network(config, content=content, n_items=len(counts), rng=rng)
+        self.loss = SampledLoss(config, counts=counts, rng=rng)
+        self.dropout_input = Dropout(config.dropout_input, rng=rng)
+        self.dropout_hidden = Dropout(config.dropout_hidden, rng=rng)
+        self.described = network.described()
         self.optimizers = {
             (part, name): Adagrad(
-                tensor.numpy(), learning_rate=config.learning_rate, momentum=config.momentum
+                array, learning_rate=config.learning_rate, momentum=config.momentum
             )
-            for group in (self.network.dense, self.network.tables)
-            for name, parts in group.items()
-            for part, tensor in parts.items()
+            for name in network.streams
+            for group in (
+                network.cells[name].parameters(),
+                network.dense[name],
+                network.tables[name],
+            )
+            for part, array in group.items()
         }
         self.hidden = {
-            name: torch.zeros(config.batch_size, config.units) for name in self.network.streams
+            name: np.zeros((config.batch_size, config.units), dtype=np.float32)
+            for name in network.streams
         }
-        self.negatives = np.empty((0, config.n_sample), dtype=np.int64)
+        self.passes: dict[str, CellPass] = {}
 
     def run(self, plan: SessionParallel, progress: Progress) -> tuple[float, ...]:
         config, streams = self.config, self.network.streams
@@ -528,125 +560,153 @@ class _Trainer:
 
     def step(self, step: Step, each: tuple[Turn, ...]) -> float:
         """One minibatch, a gradient step a turn; the loss of the last one, summed over lanes."""
-        lanes = torch.from_numpy(step.lanes)
-        before = {name: hidden[lanes] for name, hidden in self.hidden.items()}
+        before = {name: hidden[step.lanes] for name, hidden in self.hidden.items()}
         for hidden in before.values():
-            hidden[torch.from_numpy(step.fresh)] = 0
-        candidates = np.concatenate([step.targets, self.draw()])
+            hidden[step.fresh] = 0
+        rows = np.concatenate([step.targets, self.loss.draw(), step.inputs])
+        items = self.withhold(rows)
         loss = 0.0
         for turn in each:
-            loss, after = self.take(turn, step.inputs, candidates, before=before)
+            loss, after = self.take(turn, items, before=before)
             for name, new in after.items():
-                self.hidden[name][lanes] = new
+                self.hidden[name][step.lanes] = new
         return loss
+
+    def withhold(self, rows: IntArray) -> _Items:
+        """Draw the items of this step whose ids are not shown, wherever they stand in it."""
+        share = self.config.dropout_items
+        if not share or len(self.network.streams) == 1:
+            nothing = np.empty(0, dtype=np.int64)
+            return _Items(rows, np.arange(len(rows)), nothing, np.empty((0, 0), dtype=np.float32))
+        items, place = np.unique(rows, return_inverse=True)
+        hidden = ((self.rng.random(len(items)) < share) & self.described[items])[place]
+        withheld = np.flatnonzero(hidden)
+        return _Items(rows, np.flatnonzero(~hidden), withheld, self.network.facts(rows[withheld]))
 
     def take(
-        self, turn: Turn, inputs: IntArray, candidates: IntArray, *, before: Mapping[str, Tensor]
-    ) -> tuple[float, dict[str, Tensor]]:
+        self, turn: Turn, items: _Items, *, before: Mapping[str, FloatArray]
+    ) -> tuple[float, dict[str, FloatArray]]:
         """One gradient step of those whose turn it is, and the new states of those present."""
-        network = self.network
-        learning = {
-            (part, name): tensor.requires_grad_()
-            for name in turn.learns
-            for part, tensor in network.dense[name].items()
-        }
-        rows = {
-            name: np.concatenate([candidates, inputs]) if name == ID else candidates
-            for name in turn.present
-            if "items" in network.tables[name]
-        }
-        taken = {
-            name: network.tables[name]["items"][torch.from_numpy(which)].requires_grad_(
-                self.moves(name, turn)
-            )
-            for name, which in rows.items()
-        }
-        hidden = self.forward(turn, taken[ID][len(candidates) :], inputs, before=before)
-        vectors = network.vectors(
-            {name: vectors[: len(candidates)] for name, vectors in taken.items()},
-            {
-                name: network.content[name][torch.from_numpy(candidates)]
-                for name in turn.present
-                if network.scores_by_content(name)
-            },
-        )
-        scores = network.readout(hidden) @ vectors.T
-        loss = self.loss(turn, scores, candidates)
-
-        learning |= {
-            ("items", name): vectors for name, vectors in taken.items() if self.moves(name, turn)
-        }
-        gradients = torch.autograd.grad(
-            scores, list(learning.values()), grad_outputs=scores.detach()
-        )
-        for (part, name), gradient in zip(learning, gradients, strict=True):
-            found = gradient.contiguous().numpy()
-            if part == "items":
-                self.optimizers[part, name].step_rows(rows[name], found)
-            else:
-                self.optimizers[part, name].step(found)
-                network.dense[name][part].requires_grad_(False)  # noqa: FBT003 - torch's own form
-        return loss, {name: new.detach() for name, new in hidden.items()}
-
-    def forward(
-        self, turn: Turn, ids: Tensor, inputs: IntArray, *, before: Mapping[str, Tensor]
-    ) -> dict[str, Tensor]:
-        """The states after one click of the streams present; what is dropped stays forgotten."""
-        hidden = {}
+        network, batch = self.network, len(before[ID])
+        candidates, inputs = items.rows[:-batch], items.rows[-batch:]
+        shown = self.shown(ID, "items", items)
+        hidden, masks = {}, {}
         for name in turn.present:
+            x = shown[-batch:] if name == ID else network.content[name][inputs]
+            hidden[name], masks[name] = self.click(name, x, before[name])
+        vectors = {
+            name: shown[:-batch] if name == ID else self.outputs(name, items, batch)
+            for name in turn.present
+            if name in network.scoring
+        }
+        readouts, joined = network.readout(hidden), np.concatenate(list(vectors.values()), axis=1)
+        scores = readouts @ joined.T
+        biases = self.shown(ID, "biases", items)[:-batch, 0]
+        loss, by_biases = self.loss(scores, biases, candidates)  # scores are now their gradient
+
+        by_vectors = dict(zip(vectors, _split(scores.T @ readouts, len(vectors)), strict=True))
+        by_readouts = scores @ joined
+        by_hidden = self.by_hidden(hidden, by_readouts)
+        by_inputs = np.zeros((batch, network.config.units), dtype=np.float32)
+        for name in turn.learns:
+            by_x = self.learn(name, by_hidden[name], masks[name])
             if name == ID:
-                x = ids if ID in turn.learns else ids.detach()
+                by_inputs = by_x
+            elif "a" in network.dense[name]:
+                by_a = np.vdot(by_readouts, hidden[name])
+                self.optimizers["a", name].step(np.array([by_a], dtype=np.float32))
             else:
-                x = self.network.content[name][torch.from_numpy(inputs)]
-            x = self.drop(x, self.config.dropout_input)
-            new = self.network.advance(name, x, before[name])
-            hidden[name] = self.drop(new, self.config.dropout_hidden)
-        return hidden
+                self.learn_outputs(name, items, by_vectors[name])
+        # A table that all streams share is nobody's own and always learns.
+        if ID in turn.learns or self.config.architecture == "shared":
+            none = np.zeros((batch, 1), dtype=np.float32)
+            self.move((ID, "items"), items, np.concatenate([by_vectors[ID], by_inputs]))
+            self.move((ID, "biases"), items, np.concatenate([by_biases[:, None], none]))
+        return loss, hidden
 
-    def moves(self, name: str, turn: Turn) -> bool:
-        """Whether a stream's table learns; one that all share is nobody's own and always does."""
-        return name in turn.learns or self.config.architecture == "shared"
+    def shown(self, name: str, part: str, items: _Items) -> FloatArray:
+        """Rows of a table, with stand-ins where ids are withheld. Shape (rows, width)."""
+        rows = self.network.tables[name][part][items.rows]
+        if len(items.withheld):
+            stand_in = self.network.dense[name][f"stand_in.{part}"]
+            rows[items.withheld] = items.facts @ stand_in.T
+        return rows
 
-    def loss(self, turn: Turn, scores: Tensor, candidates: IntArray) -> float:
-        """The summed loss; its gradient takes the place of the scores, and the biases move."""
-        config = self.config
-        biases = self.network.tables[ID]["biases"].numpy()[candidates, 0]
-        power = np.full(len(candidates), config.sample_alpha, dtype=np.float32)
-        power[: len(scores)] = 1
-        offsets = biases - power * self.log_q[candidates]
-        by_biases = np.empty((len(candidates), 1), dtype=np.float32)
-        held, sums = scores.detach().numpy(), by_biases[:, 0]
-        scale = 1.0 / config.batch_size
-        if config.loss == "cross_entropy":
-            loss = cross_entropy(held, offsets, scale=scale, column_sums=sums)
-        else:
-            loss = bpr_max(
-                held,
-                offsets,
-                scale=scale,
-                column_sums=sums,
-                elu=config.elu,
-                regularization=config.regularization,
-            )
-        if self.moves(ID, turn):
-            self.optimizers["biases", ID].step_rows(candidates, by_biases)
-        return loss
+    def outputs(self, name: str, items: _Items, batch: int) -> FloatArray:
+        """Output vectors of the candidates in a content stream. Shape (candidates, units)."""
+        if "p" in self.network.dense[name]:
+            return self.network.vectors(name, items.rows[:-batch])
+        return self.shown(name, "items", items)[:-batch]
 
-    def drop(self, x: Tensor, share: float) -> Tensor:
-        """Drop a share of the numbers and raise the others to keep the mean."""
-        if share == 0:
-            return x
-        keep = torch.empty_like(x).bernoulli_(1 - share, generator=self.rng)
-        return x * keep / (1 - share)
+    def learn_outputs(self, name: str, items: _Items, by_vectors: FloatArray) -> None:
+        """Move what a content stream scores the candidates by."""
+        candidates = items.rows[: len(by_vectors)]
+        if "p" in self.network.dense[name]:
+            by_p = by_vectors.T @ self.network.content[name][candidates]
+            self.optimizers["p", name].step(by_p)
+            return
+        by_rows = np.zeros((len(items.rows), by_vectors.shape[1]), dtype=np.float32)
+        by_rows[: len(by_vectors)] = by_vectors
+        self.move((name, "items"), items, by_rows)
 
-    def draw(self) -> IntArray:
-        """The negatives of the next step."""
-        if not len(self.negatives):
-            drawn = self.sampler.draw(_STEPS_A_DRAW * self.config.n_sample)
-            self.negatives = drawn.reshape(_STEPS_A_DRAW, self.config.n_sample)
-        first: IntArray = self.negatives[0]
-        self.negatives = self.negatives[1:]
-        return first
+    def move(self, table: tuple[str, str], items: _Items, by_rows: FloatArray) -> None:
+        """Let a stream's table, and what stands in for its rows, go along the gradient."""
+        name, part = table
+        if len(items.withheld):
+            by_stand_in = by_rows[items.withheld].T @ items.facts
+            self.optimizers[f"stand_in.{part}", name].step(by_stand_in)
+        self.optimizers[part, name].step_rows(items.rows[items.kept], by_rows[items.kept])
+
+    def click(
+        self, name: str, x: FloatArray, before: FloatArray
+    ) -> tuple[FloatArray, tuple[FloatArray, FloatArray]]:
+        """The states after one click, and what was dropped; that stays forgotten."""
+        if name not in self.passes or len(self.passes[name].hidden) != len(before):
+            self.passes[name] = CellPass(self.network.cells[name], len(before))
+        seen, of_input = _dropped(x, self.dropout_input)
+        layer = self.passes[name]
+        layer.hidden[:] = before
+        hidden, of_hidden = _dropped(layer.forward(seen), self.dropout_hidden)
+        return hidden, (of_input, of_hidden)
+
+    def by_hidden(
+        self, hidden: Mapping[str, FloatArray], by_readouts: FloatArray
+    ) -> dict[str, FloatArray]:
+        """From the gradient by what the streams gave to the output to that by their states."""
+        if self.config.architecture == "shared":
+            return {name: by_readouts * self.network.share(name) for name in hidden}
+        found = dict(zip(hidden, _split(by_readouts, len(hidden)), strict=True))
+        if self.config.architecture == "interaction":
+            of_ids = found[ID].copy()
+            for name in hidden:
+                if name != ID:
+                    of_ids += found[name] * hidden[name]
+                    found[name] = found[name] * hidden[ID]
+            found[ID] = of_ids
+        return found
+
+    def learn(
+        self, name: str, by_hidden: FloatArray, masks: tuple[FloatArray, FloatArray]
+    ) -> FloatArray:
+        """Move the weights of a stream's GRU; the gradient by its input."""
+        of_input, of_hidden = masks
+        layer = self.passes[name]
+        by_x = layer.backward(by_hidden * of_hidden) * of_input
+        for part, gradient in layer.gradients.items():
+            self.optimizers[part, name].step(gradient)
+        return by_x
+
+
+def _dropped(x: FloatArray, dropout: Dropout) -> tuple[FloatArray, FloatArray]:
+    """A copy of x with a share dropped, and the mask."""
+    mask = np.ones_like(x)
+    if dropout.share > 0:
+        dropout.fill(mask)
+    return x * mask, mask
+
+
+def _split(joined: FloatArray, parts: int) -> list[FloatArray]:
+    return [np.ascontiguousarray(part) for part in np.split(joined, parts, axis=1)]
 
 
 def _check(loss: float) -> None:

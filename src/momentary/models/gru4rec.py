@@ -23,28 +23,34 @@ differentiation by the tests; so neither training nor serving needs torch.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from momentary.data.batches import SessionParallel, Step
 from momentary.errors import MomentaryError, NotFittedError
-from momentary.learn.adagrad import Adagrad
+from momentary.learn.adagrad import Adagrad, Rates, State, move, move_rows
+from momentary.learn.arithmetic import kernel
 from momentary.learn.bounds import require_choices, require_negatives, require_ranges
-from momentary.learn.dropout import Dropout
-from momentary.learn.gru import Cell, CellPass, glorot
+from momentary.learn.checkpoint import Checkpoint, chance_of, set_chance
+from momentary.learn.course import DEFAULT_COURSE, Course, Record, fingerprint
+from momentary.learn.course import run as run_course
+from momentary.learn.dropout import Dropout, fill_mask
+from momentary.learn.gru import Cell, CellPass, PassArrays, glorot, go_back, go_there
 from momentary.learn.loss_kernels import bpr_max, cross_entropy
-from momentary.learn.order import first_appearance
+from momentary.learn.order import first_appearance, inverse
 from momentary.learn.sampling import PopularitySampler
 from momentary.learn.tables import gather
 from momentary.learn.threads import one_blas_thread
+from momentary.learn.validation import Validation, cut_newest
 from momentary.models.protocol import Arrays
-from momentary.types import FloatArray, IntArray, Progress, Sessions, silent
+from momentary.types import BoolArray, FloatArray, IntArray, Progress, Sessions, silent
 
-_STEPS_A_REPORT = 100
-_STEPS_A_DRAW = 64
+_STEPS_A_WALK = 100
+_STEPS_A_DRAW = 25
 _TABLES = ("items", "biases", "inputs")
 
 
@@ -147,6 +153,10 @@ class Network:
         tables = {"items": self.items, "biases": self.biases}
         return tables if self.inputs is None else {**tables, "inputs": self.inputs}
 
+    def parameters(self) -> dict[str, FloatArray]:
+        """All of them, by name."""
+        return {**self.dense(), **self.tables}
+
     def dense(self) -> dict[str, FloatArray]:
         """The parameters of the layers, by name."""
         return {
@@ -161,9 +171,9 @@ class Network:
         layers = []
         for depth, units in enumerate(config.units):
             nothing = np.zeros((0, units), dtype=np.float32)
-            u, b, c = (np.array(state[f"{name}{depth}"]) for name in "ubc")
-            layers.append(Cell(w=np.array(state.get(f"w{depth}", nothing)), u=u, b=b, c=c))
-        tables = {name: np.array(state[name]) for name in _TABLES if name in state}
+            u, b, c = (np.asarray(state[f"{name}{depth}"]) for name in "ubc")
+            layers.append(Cell(w=np.asarray(state.get(f"w{depth}", nothing)), u=u, b=b, c=c))
+        tables = {name: np.asarray(state[name]) for name in _TABLES if name in state}
         return cls(tables, layers, config=config)
 
 
@@ -176,13 +186,18 @@ class GRU4Rec:
         self._config = config or GRU4RecConfig()
         self._network: Network | None = None
         self._unseen = np.zeros(0, dtype=np.int64)
-        self.losses: tuple[float, ...] = ()
-        """Mean training loss of each epoch, known after `fit`."""
+        self.record = Record()
+        """What the training went through: its losses, and its quality on what was held out."""
 
     @property
     def config(self) -> GRU4RecConfig:
         """What the network was made with."""
         return self._config
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """Mean training loss of each epoch, known after training."""
+        return self.record.losses
 
     def fit(
         self,
@@ -192,35 +207,72 @@ class GRU4Rec:
         rng: np.random.Generator,
         progress: Progress = silent,
     ) -> Self:
-        """Train on sessions in time order.
+        """Train on all the sessions, which come in time order, with one worker.
 
         Raises:
             MomentaryError: If no session has two events, or the loss stops being a number.
         """
+        return self.train(sessions, n_items=n_items, rng=rng, progress=progress)
+
+    def train(
+        self,
+        sessions: Sessions,
+        *,
+        n_items: int,
+        rng: np.random.Generator,
+        progress: Progress = silent,
+        course: Course = DEFAULT_COURSE,
+    ) -> Self:
+        """Train as `fit` does, by several workers, with a validation or with checkpoints.
+
+        Several workers share the weights without locks (Hogwild; Niu et al., NIPS 2011): each
+        walks through sessions of its own with a minibatch of its own.
+
+        Raises:
+            MomentaryError: If no session has two events, or the loss stops being a number.
+            ArtifactError: If a checkpoint is damaged.
+            DataError: If nothing can be held out.
+        """
+        config = self._config
+        name = fingerprint(
+            sessions,
+            {"kind": self.kind, "config": asdict(config), "n_items": n_items},
+            course=course,
+            rng=rng,
+        )
+        taught, validation = sessions, None
+        if course.holdout > 0:
+            taught, newest = cut_newest(sessions, course.holdout)
+            validation = Validation.of(newest, known=taught)
         # Numbering the items by first appearance makes the initial weights, and so the scores,
         # independent of how the caller numbers them.
-        order = first_appearance(sessions.items, n_items=n_items)
-        number = np.empty(n_items, dtype=np.int64)
-        number[order] = np.arange(n_items)
+        order = first_appearance(taught.items, n_items=n_items)
+        number = inverse(order)
         ours = Sessions(
-            items=number[sessions.items],
-            offsets=sessions.offsets,
-            times_us=sessions.times_us,
-            users=sessions.users,
+            items=number[taught.items],
+            offsets=taught.offsets,
+            times_us=taught.times_us,
+            users=taught.users,
         )
-        plan = SessionParallel.plan(ours, batch_size=self._config.batch_size)
-        if not len(plan):
-            raise MomentaryError(
-                "No session has two events, so there is no next item to learn. "
-                "Lower the item filter, or train a model that needs no order."
-            )
-        counts = np.bincount(ours.items, minlength=n_items)
-        trainer = _Trainer(self._config, counts=counts, rng=rng)
-        with one_blas_thread():
-            self.losses = trainer.run(plan, progress)
-        tables = {name: table[number] for name, table in trainer.network.tables.items()}
-        self._network = Network(tables, trainer.network.layers, config=self._config)
-        self._unseen = np.sort(order[counts[: len(order)] == 0])
+        with _Crew(config, ours, numbers=number, rng=rng, workers=course.workers) as crew:
+            if not any(len(plan) for plan in crew.plans):
+                raise MomentaryError(
+                    "No session has two events, so there is no next item to learn. "
+                    "Lower the item filter, or train a model that needs no order."
+                )
+            with one_blas_thread():
+                self.record = run_course(
+                    crew,
+                    epochs=config.epochs,
+                    course=course,
+                    name=name,
+                    validation=validation,
+                    progress=progress,
+                )
+            trained = crew.model()
+        state = trained.state()
+        self._network = Network.saved(state, config=config)
+        self._unseen = state["unseen"]
         return self
 
     def score(self, sessions: Sessions) -> FloatArray:
@@ -250,12 +302,22 @@ class GRU4Rec:
             start += units
         return after
 
+    def queries(self, states: FloatArray) -> FloatArray:
+        """The last layer's part of the memory. Shape (count, units)."""
+        return states[:, -self._config.units[-1] :]
+
+    def item_vectors(self) -> tuple[FloatArray, FloatArray]:
+        """Vectors and biases of the items; the bias of an item never trained is -inf."""
+        network = self._fitted()
+        biases = network.biases[:, 0].copy()
+        biases[self._unseen] = -np.inf
+        return network.items, biases
+
     def score_states(self, states: FloatArray) -> FloatArray:
         """Score every item from the memory; items never trained share the lowest score."""
         network = self._fitted()
-        top = states[:, -self._config.units[-1] :]
         with one_blas_thread():
-            scores: FloatArray = top @ network.items.T
+            scores: FloatArray = self.queries(states) @ network.items.T
         scores += network.biases[:, 0]
         if len(self._unseen):
             scores[:, self._unseen] = np.inf
@@ -279,6 +341,206 @@ class GRU4Rec:
         if self._network is None:
             raise NotFittedError("GRU4Rec has not learned anything yet; call fit first.")
         return self._network
+
+
+class _Arrays(NamedTuple):
+    """A `_Room` as compiled code sees it, with the table of inputs, empty if there is none."""
+
+    rows: IntArray
+    taken: FloatArray
+    by_taken: FloatArray
+    biases: FloatArray
+    correction: FloatArray
+    by_biases: FloatArray
+    scores: FloatArray
+    by_top: FloatArray
+    x: FloatArray
+    by_x: FloatArray
+    inputs: FloatArray
+
+
+class _Aim(NamedTuple):
+    """What a step tries to make small.
+
+    Attributes:
+        compare: True for BPR-max, False for the cross-entropy.
+        scale: Of the gradient.
+        alpha: A drawn negative is offered as often as its count to this power.
+    """
+
+    compare: bool
+    scale: float
+    alpha: np.float32
+    elu: float
+    regularization: float
+
+
+_Clicks = tuple[IntArray, IntArray, IntArray, IntArray, BoolArray]
+"""Targets, negatives, inputs, lanes, and whether a lane begins a session."""
+_Drop = tuple[FloatArray, NDArray[np.uint16], int]
+"""A mask, random bits by step, and the limit."""
+_Tables = tuple[FloatArray, FloatArray, FloatArray]
+"""Item vectors, biases and log q."""
+_Sources = tuple[_Arrays, tuple[PassArrays, ...], _Tables, tuple[FloatArray, ...]]
+"""The room, the layers, the tables, and the memory of all lanes by layer."""
+_Moves = tuple[
+    tuple[tuple[State, FloatArray], ...], tuple[tuple[State, IntArray], ...], _Arrays, Rates
+]
+"""The layers with their gradients, the tables with their notes, the room, and the rates."""
+
+
+@kernel
+def _walk(
+    plan: tuple[IntArray, IntArray, IntArray, IntArray, BoolArray],
+    chance: tuple[IntArray, tuple[_Drop, ...]],
+    sources: _Sources,
+    *,
+    aim: _Aim,
+    moves: _Moves,
+) -> float:
+    """Step after step of full width; the loss summed over them.
+
+    Args:
+        plan: Where the steps start, and the targets, inputs, lanes and beginnings of all.
+        chance: What `_Trainer.draw` gives, which says how many steps there are.
+        sources: What `_Trainer.sources` gives.
+        aim: An `_Aim`.
+        moves: What `_Trainer.moves` gives.
+    """
+    starts, targets, inputs, lanes, fresh = plan
+    negatives, drops = chance
+    summed = 0.0
+    for step in range(len(negatives)):
+        at, end = starts[step], starts[step + 1]
+        clicks = (targets[at:end], negatives[step], inputs[at:end], lanes[at:end], fresh[at:end])
+        summed += _there_and_back(clicks, sources, drops, step=step, aim=aim)
+        _update(moves, clicks[2])
+    return summed
+
+
+@kernel
+def _there_and_back(  # noqa: PLR0917 - compiled callers know no keyword-only ones
+    clicks: _Clicks, sources: _Sources, drops: tuple[_Drop, ...], step: int, aim: _Aim
+) -> float:
+    """From the clicks to the loss, summed over the lanes, and back to all gradients.
+
+    Args:
+        clicks: Targets, negatives, inputs, lanes, and whether a lane begins a session.
+        sources: What `_Trainer.sources` gives.
+        drops: Of the input, then of each layer's output.
+        step: Which of the steps.
+        aim: An `_Aim`.
+    """
+    room, layers = sources[0], sources[1]
+    _take(room, sources[2], clicks, alpha=aim.alpha)
+    _there(clicks, sources, drops, step=step)
+    offered, top = room.taken[: len(room.biases)], layers[len(layers) - 1].after
+    np.dot(top, offered.T, room.scores)
+    sums = room.by_biases.reshape(-1)
+    if aim.compare:
+        loss = bpr_max(
+            room.scores,
+            room.biases,
+            scale=aim.scale,
+            column_sums=sums,
+            elu=aim.elu,
+            regularization=aim.regularization,
+        )
+    else:
+        loss = cross_entropy(room.scores, room.biases, scale=aim.scale, column_sums=sums)
+    np.dot(room.scores.T, top, room.by_taken[: len(room.biases)])
+    np.dot(room.scores, offered, room.by_top)
+    _back(room, layers, drops)
+    return loss
+
+
+@kernel
+def _take(  # noqa: PLR0917 - compiled callers know no keyword-only ones
+    room: _Arrays, tables: _Tables, clicks: _Clicks, alpha: np.float32
+) -> None:
+    """Fetch the step's inputs, its candidates, and their biases less the correction."""
+    targets, negatives, inputs = clicks[0], clicks[1], clicks[2]
+    items, biases, log_q = tables
+    batch, candidates = len(targets), len(room.biases)
+    room.rows[:batch] = targets
+    room.rows[batch:candidates] = negatives
+    if len(room.inputs) > 0:
+        gather(room.inputs, inputs, room.x)
+    else:
+        room.rows[candidates:] = inputs
+    gather(items, room.rows, room.taken)
+    for j in range(candidates):
+        row = room.rows[j]
+        power = np.float32(1) if j < batch else alpha
+        room.biases[j] = biases[row, 0] - power * log_q[row]
+
+
+@kernel
+def _there(  # noqa: PLR0917 - compiled callers know no keyword-only ones
+    clicks: _Clicks, sources: _Sources, drops: tuple[_Drop, ...], step: int
+) -> None:
+    """Through the layers; what is dropped stays out of the memory, too."""
+    lanes, fresh = clicks[3], clicks[4]
+    room, layers, hidden = sources[0], sources[1], sources[3]
+    x = room.x
+    _drop(x, drops[0], step)
+    for depth in range(len(layers)):
+        layer, memory = layers[depth], hidden[depth]
+        for i in range(len(lanes)):
+            if fresh[i]:
+                layer.hidden[i] = np.float32(0)
+            else:
+                layer.hidden[i] = memory[lanes[i]]
+        go_there(layer, x)
+        x = layer.after
+        _drop(x, drops[depth + 1], step)
+        for i in range(len(lanes)):
+            memory[lanes[i]] = x[i]
+
+
+@kernel
+def _back(room: _Arrays, layers: tuple[PassArrays, ...], drops: tuple[_Drop, ...]) -> None:
+    """From the gradient by the last layer's output to those by all layers and by the input."""
+    by_x = room.by_top
+    for back in range(len(layers)):
+        depth = len(layers) - 1 - back
+        layer = layers[depth]
+        _times(by_x, drops[depth + 1][0])
+        go_back(layer, layers[depth - 1].after if depth > 0 else room.x, by_x)
+        by_x = layer.by_inputs if len(layer.w) > 0 else layer.gates
+    _times(by_x, drops[0][0])
+    room.by_x[:] = by_x
+
+
+@kernel
+def _drop(x: FloatArray, drop: _Drop, step: int) -> None:
+    mask, bits, limit = drop
+    if limit > 0:
+        fill_mask(mask.reshape(-1), bits[step], limit)
+        _times(x, mask)
+
+
+@kernel
+def _times(x: FloatArray, mask: FloatArray) -> None:
+    flat, factors = x.reshape(-1), mask.reshape(-1)
+    for i in range(len(flat)):
+        flat[i] *= factors[i]
+
+
+@kernel
+def _update(moves: _Moves, inputs: IntArray) -> None:
+    """Move the layers, then the rows of the tables that the step has named."""
+    dense, tables, room, rates = moves
+    for state, gradient in dense:
+        move(state, gradient, rates)
+    candidates = len(room.biases)
+    items, first = tables[0]
+    move_rows(items, room.by_taken, rates, rows=room.rows, first=first)
+    biases, first = tables[1]
+    move_rows(biases, room.by_biases, rates, rows=room.rows[:candidates], first=first)
+    if len(tables) > 2:
+        own, first = tables[-1]
+        move_rows(own, room.by_x, rates, rows=inputs, first=first)
 
 
 class _Room:
@@ -318,16 +580,56 @@ class _Room:
             self.by_x = np.empty_like(self.x)
         self.passes = [CellPass(layer, batch) for layer in network.layers]
         self.masks = [np.ones_like(a) for a in (self.x, *(each.after for each in self.passes))]
+        self.arrays = _Arrays(
+            rows=self.rows,
+            taken=self.taken,
+            by_taken=self.by_taken,
+            biases=self.biases,
+            correction=self.correction,
+            by_biases=self.by_biases,
+            scores=self.scores,
+            by_top=self.by_top,
+            x=self.x,
+            by_x=self.by_x,
+            inputs=np.zeros((0, 0), dtype=np.float32) if network.inputs is None else network.inputs,
+        )
 
 
 class _Trainer:
-    """One training run: the network, its optimizers, its negatives, what it drops."""
+    """One worker: the network, its optimizers, and what is the worker's own.
+
+    Args:
+        config: The network's.
+        counts: How often each item is seen. Shape (items,).
+        rng: First weights, negatives and dropout.
+        partner: Another worker whose tables this one trains, too; the layers, which every step
+            moves as a whole, are each worker's own, for two cores must not pass them to and fro.
+    """
 
     def __init__(
-        self, config: GRU4RecConfig, *, counts: IntArray, rng: np.random.Generator
+        self,
+        config: GRU4RecConfig,
+        *,
+        counts: IntArray,
+        rng: np.random.Generator,
+        partner: _Trainer | None = None,
     ) -> None:
         self.config = config
-        self.network = Network.random(config, n_items=len(counts), rng=rng)
+        self.rng = rng
+        if partner is None:
+            self.network = Network.random(config, n_items=len(counts), rng=rng)
+        else:
+            layers = [layer.copy() for layer in partner.network.layers]
+            self.network = Network(partner.network.tables, layers, config=config)
+        self.optimizers = {
+            name: Adagrad(array, learning_rate=config.learning_rate, momentum=config.momentum)
+            for name, array in self.network.parameters().items()
+            if partner is None or name not in _TABLES
+        }
+        self.own = tuple(self.optimizers)
+        if partner is not None:
+            for name in self.network.tables:
+                self.optimizers[name] = partner.optimizers[name].twin()
         self.sampler = PopularitySampler(counts, alpha=config.sample_alpha, rng=rng)
         self.dropouts = [Dropout(config.dropout_embedding, rng=rng)]
         self.dropouts += [Dropout(config.dropout_hidden, rng=rng) for _ in config.units]
@@ -335,127 +637,239 @@ class _Trainer:
         # is drawn.
         logq = config.logq if config.loss == "cross_entropy" else 0.0
         self.log_q = (logq * np.log(np.maximum(counts, 1))).astype(np.float32)
-        self.optimizers = {
-            name: Adagrad(array, learning_rate=config.learning_rate, momentum=config.momentum)
-            for name, array in {**self.network.dense(), **self.network.tables}.items()
-        }
         self.hidden = [
             np.zeros((config.batch_size, units), dtype=np.float32) for units in config.units
         ]
-        self.negatives = np.empty((0, config.n_sample), dtype=np.int64)
+        self.aim = _Aim(
+            compare=config.loss == "bpr_max",
+            scale=1.0 / config.batch_size,
+            alpha=np.float32(config.sample_alpha),
+            elu=config.elu,
+            regularization=config.regularization,
+        )
         self.room = self._room(config.batch_size)
 
-    def run(self, plan: SessionParallel, progress: Progress) -> tuple[float, ...]:
-        config = self.config
-        losses = []
-        total = config.epochs * len(plan)
-        for epoch in range(config.epochs):
-            summed, done = 0.0, 0
-            for number, step in enumerate(plan, start=1):
-                if len(step.inputs) + config.n_sample > 1:  # else the last lane has no negative
-                    summed += self.step(step)
-                    done += len(step.inputs)
-                if number % _STEPS_A_REPORT == 0 or number == len(plan):
-                    note = f"epoch {epoch + 1}/{config.epochs}, loss {summed / max(done, 1):.3f}"
-                    progress(epoch * len(plan) + number, total, note)
-                    _check(summed)
-            losses.append(summed / max(done, 1))
-        return tuple(losses)
+        self.cursor, self.predictions, self.summed = 0, 0, 0.0
+
+    def walk(self, plan: SessionParallel) -> None:
+        """The next steps of a pass over the plan; counts predictions and sums the loss."""
+        end = min(self.cursor + _STEPS_A_WALK, len(plan))
+        full = int((np.diff(plan.starts) == self.config.batch_size).sum())  # these come first
+        while self.cursor < end:
+            count = min(full, end, self.cursor + _STEPS_A_DRAW) - self.cursor
+            if count > 0:
+                self.summed += self.steps(plan, count)
+                self.predictions += count * self.config.batch_size
+            else:
+                count, step = 1, plan.step(self.cursor)
+                if len(step.inputs) + self.config.n_sample > 1:  # else a lane has no negative
+                    self.summed += self.step(step)
+                    self.predictions += len(step.inputs)
+            self.cursor += count
+        _check(self.summed)
+
+    def memory(self) -> Checkpoint:
+        """What the next step depends on besides the network and its optimizers."""
+        arrays: Arrays = {f"hidden{depth}": array for depth, array in enumerate(self.hidden)}
+        arrays |= {f"dropped{place}": each.bits for place, each in enumerate(self.dropouts)}
+        for name in self.own:
+            arrays[f"squares {name}"] = self.optimizers[name].squares
+            arrays[f"velocity {name}"] = self.optimizers[name].velocity
+        facts = {
+            "rng": chance_of(self.rng),
+            "cursor": self.cursor,
+            "predictions": self.predictions,
+            "summed": self.summed,
+        }
+        return Checkpoint(arrays=arrays, facts=facts)
+
+    def remember(self, memory: Checkpoint) -> None:
+        """Take up what `memory` gave."""
+        facts = memory.facts
+        set_chance(self.rng, facts["rng"])
+        self.cursor, self.predictions = facts["cursor"], facts["predictions"]
+        self.summed = facts["summed"]
+        for depth in range(len(self.hidden)):
+            self.hidden[depth] = memory.arrays[f"hidden{depth}"]
+        for place, dropout in enumerate(self.dropouts):
+            dropout.bits = memory.arrays[f"dropped{place}"]
+        for name in self.own:
+            self.optimizers[name].squares[...] = memory.arrays[f"squares {name}"]
+            self.optimizers[name].velocity[...] = memory.arrays[f"velocity {name}"]
 
     def step(self, step: Step) -> float:
         """One gradient step over the active lanes; the loss summed over them."""
         if len(step.inputs) != len(self.room.scores):
             self.room = self._room(len(step.inputs))
-        self.take(step)
-        self.forward(step)
-        loss = self.loss()
-        self.backward()
+        negatives, drops = self.draw(1)
+        clicks = (step.targets, negatives[0], step.inputs, step.lanes, step.fresh)
+        loss: float = _there_and_back(clicks, self.sources(), drops, step=0, aim=self.aim)
         self.update(step)
         return loss
 
-    def take(self, step: Step) -> None:
-        """Fetch what the step needs from the tables."""
-        room, network = self.room, self.network
-        batch, candidates = len(step.inputs), room.candidates
-        room.rows[:batch] = step.targets
-        room.rows[batch:candidates] = self.draw()
-        if network.inputs is None:
-            room.rows[candidates:] = step.inputs
-        else:
-            gather(network.inputs, step.inputs, room.x)
-        gather(network.items, room.rows, room.taken)
-        np.take(network.biases[:, 0], room.rows[:candidates], out=room.biases, mode="clip")
-        np.take(self.log_q, room.rows[:candidates], out=room.correction, mode="clip")
-        room.correction[batch:] *= np.float32(self.config.sample_alpha)
-        np.subtract(room.biases, room.correction, out=room.biases)
-
-    def forward(self, step: Step) -> None:
-        """From the clicks to the scores; what is dropped stays out of the memory too."""
-        room = self.room
-        x = self.drop(0, room.x)
-        for depth, layer in enumerate(room.passes):
-            np.take(self.hidden[depth], step.lanes, axis=0, out=layer.hidden, mode="clip")
-            layer.hidden[step.fresh] = 0
-            x = self.drop(depth + 1, layer.forward(x))
-            self.hidden[depth][step.lanes] = x
-        np.matmul(x, room.taken[: room.candidates].T, out=room.scores)
-
-    def loss(self) -> float:
-        """The loss summed over the lanes; leaves its gradient in place of the scores."""
-        room, config = self.room, self.config
-        scale, sums = 1.0 / config.batch_size, room.by_biases[:, 0]
-        if config.loss == "cross_entropy":
-            return cross_entropy(room.scores, room.biases, scale=scale, column_sums=sums)
-        return bpr_max(
-            room.scores,
-            room.biases,
-            scale=scale,
-            column_sums=sums,
-            elu=config.elu,
-            regularization=config.regularization,
+    def steps(self, plan: SessionParallel, count: int) -> float:
+        """The next steps, all of full width, in one go; the loss summed over them."""
+        if len(self.room.scores) != self.config.batch_size:
+            self.room = self._room(self.config.batch_size)
+        summed: float = _walk(
+            (plan.starts[self.cursor :], plan.targets, plan.inputs, plan.lanes, plan.fresh),
+            self.draw(count),
+            self.sources(),
+            aim=self.aim,
+            moves=self.moves(),
         )
+        return summed
 
-    def backward(self) -> None:
-        """From the gradient by the scores to that by all that was taken and by the layers."""
-        room = self.room
-        by_scores, outputs = room.scores, slice(0, room.candidates)
-        np.matmul(by_scores.T, room.passes[-1].after, out=room.by_taken[outputs])
-        by_x = np.matmul(by_scores, room.taken[outputs], out=room.by_top)
-        for layer, mask in zip(reversed(room.passes), reversed(room.masks), strict=False):
-            by_x *= mask
-            by_x = layer.backward(by_x)
-        np.multiply(by_x, room.masks[0], out=room.by_x)
+    def sources(self) -> _Sources:
+        """What a step reads, and the room it writes to."""
+        return (
+            self.room.arrays,
+            tuple(each.arrays for each in self.room.passes),
+            (self.network.items, self.network.biases, self.log_q),
+            tuple(self.hidden),
+        )
 
     def update(self, step: Step) -> None:
         """Move all that has a gradient."""
-        room = self.room
-        for depth, layer in enumerate(room.passes):
-            for name, gradient in layer.gradients.items():
-                self.optimizers[f"{name}{depth}"].step(gradient)
-        self.optimizers["biases"].step_rows(room.rows[: room.candidates], room.by_biases)
-        self.optimizers["items"].step_rows(room.rows, room.by_taken)
-        if self.network.inputs is not None:
-            self.optimizers["inputs"].step_rows(step.inputs, room.by_x)
+        _update(self.moves(), step.inputs)
 
-    def drop(self, place: int, x: FloatArray) -> FloatArray:
-        """Drop a share of the input (place 0) or of a layer's output, in place."""
-        dropout, mask = self.dropouts[place], self.room.masks[place]
-        if dropout.share > 0:
-            dropout.fill(mask)
-            x *= mask
-        return x
+    def moves(self) -> _Moves:
+        """What a step moves, and by which gradients."""
+        room, optimizers = self.room, self.optimizers
+        dense = tuple(
+            (optimizers[f"{name}{depth}"].flat(), gradient.reshape(-1))
+            for depth, layer in enumerate(room.passes)
+            for name, gradient in layer.gradients.items()
+        )
+        tables = tuple(
+            (optimizers[name].tables(), optimizers[name].first) for name in self.network.tables
+        )
+        return dense, tables, room.arrays, optimizers["items"].rates
 
-    def draw(self) -> IntArray:
-        """The negatives of the next step."""
-        if not len(self.negatives):
-            drawn = self.sampler.draw(_STEPS_A_DRAW * self.config.n_sample)
-            self.negatives = drawn.reshape(_STEPS_A_DRAW, self.config.n_sample)
-        first: IntArray = self.negatives[0]
-        self.negatives = self.negatives[1:]
-        return first
+    def draw(self, count: int) -> tuple[IntArray, tuple[_Drop, ...]]:
+        """What chance decides in the next steps: the negatives, and what is dropped."""
+        drawn = self.sampler.draw(count * self.config.n_sample)
+        drops = tuple(
+            (mask, dropout.take(count * mask.size).reshape(count, -1), dropout.limit)
+            for mask, dropout in zip(self.room.masks, self.dropouts, strict=True)
+        )
+        return drawn.reshape(count, self.config.n_sample), drops
 
     def _room(self, batch: int) -> _Room:
         return _Room(self.network, batch=batch, n_sample=self.config.n_sample)
+
+
+class _Crew:
+    """The workers of one training: a `Trainee` that walks them side by side.
+
+    Args:
+        config: The network's.
+        sessions: What is learned, its items numbered by first appearance.
+        numbers: That number by item. Shape (items,).
+        rng: The chance of the first worker; it seeds that of the others.
+        workers: How many; each takes every so-manieth session.
+    """
+
+    def __init__(
+        self,
+        config: GRU4RecConfig,
+        sessions: Sessions,
+        *,
+        numbers: IntArray,
+        rng: np.random.Generator,
+        workers: int,
+    ) -> None:
+        self.config = config
+        self.numbers = numbers
+        self.counts = np.bincount(sessions.items, minlength=len(numbers))
+        first = _Trainer(config, counts=self.counts, rng=rng)
+        self.workers = [first]
+        while len(self.workers) < workers:
+            own = np.random.default_rng(rng.integers(2**63, size=4))
+            self.workers.append(_Trainer(config, counts=self.counts, rng=own, partner=first))
+        self.plans = [
+            SessionParallel.plan(
+                sessions if workers == 1 else sessions.take(np.arange(at, len(sessions), workers)),
+                batch_size=config.batch_size,
+            )
+            for at in range(workers)
+        ]
+        self._pool = None if workers == 1 else ThreadPoolExecutor(workers)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def begin(self, epoch: int) -> None:  # noqa: ARG002 - every epoch walks the same plan
+        """Go to the first step of an epoch."""
+        for worker in self.workers:
+            worker.cursor, worker.predictions, worker.summed = 0, 0, 0.0
+
+    def walk(self) -> bool:
+        """Train on a little; False when the epoch has come to its end."""
+        if self._pool is None:
+            self.workers[0].walk(self.plans[0])
+        else:
+            for _ in self._pool.map(_Trainer.walk, self.workers, self.plans):
+                pass
+            self._agree(self.workers)
+        return any(
+            worker.cursor < len(plan) for worker, plan in zip(self.workers, self.plans, strict=True)
+        )
+
+    def _agree(self, heard: list[_Trainer]) -> None:
+        """Give every worker the mean of some workers' layers (local SGD; Stich, ICLR 2019)."""
+        layers = [worker.network.dense() for worker in heard]
+        for name in layers[0]:
+            mean = np.mean([own[name] for own in layers], axis=0)
+            for worker in self.workers:
+                worker.network.dense()[name][...] = mean
+
+    def done(self) -> tuple[int, int]:
+        """Steps done in this epoch, and its steps in all."""
+        return sum(worker.cursor for worker in self.workers), sum(map(len, self.plans))
+
+    def loss(self) -> float:
+        """Mean loss of this epoch so far."""
+        summed = sum(worker.summed for worker in self.workers)
+        return summed / max(sum(worker.predictions for worker in self.workers), 1)
+
+    def weights(self) -> Arrays:
+        """The arrays themselves that make up the network."""
+        return dict(self.workers[0].network.parameters())
+
+    def memory(self) -> Checkpoint:
+        """Everything else that the next step depends on."""
+        arrays: Arrays = {}
+        facts = {}
+        for at, worker in enumerate(self.workers):
+            own = worker.memory()
+            arrays |= {f"{at} {name}": array for name, array in own.arrays.items()}
+            facts[str(at)] = own.facts
+        return Checkpoint(arrays=arrays, facts=facts)
+
+    def remember(self, memory: Checkpoint) -> None:
+        """Take up what `memory` gave."""
+        for at, worker in enumerate(self.workers):
+            start = f"{at} "
+            own = {
+                name.removeprefix(start): array
+                for name, array in memory.arrays.items()
+                if name.startswith(start)
+            }
+            worker.remember(Checkpoint(arrays=own, facts=memory.facts[str(at)]))
+        self._agree(self.workers[:1])
+
+    def model(self) -> GRU4Rec:
+        """The network as it stands, with the caller's numbers of items."""
+        network = self.workers[0].network
+        state: Arrays = {name: table[self.numbers] for name, table in network.tables.items()}
+        state |= {name: array.copy() for name, array in network.dense().items()}
+        state["unseen"] = np.flatnonzero(self.counts[self.numbers] == 0)
+        return GRU4Rec.from_state(self.config, state)
 
 
 def _check(loss: float) -> None:

@@ -15,7 +15,9 @@ Item vectors are tied (x of an item is its w); losses are those of GRU4Rec. Grad
 click, or, where a session begins, through s_0 and the user-level GRU. A visitor nobody knows has
 c = 0 and s_0 = 0: a session-based recommendation.
 
-Beside the paper: a visit's last click counts towards s_last, and `first_click` also learns to
+Beside the paper: minibatches go through the sessions in time order and keep every visitor's states
+for the next session (`data.batches.VisitParallel`), where the paper walks through one visitor after
+the other; a visit's last click counts towards s_last, and `first_click` also learns to
 predict the first click from s_0 alone, for pages that are shown before anything is clicked.
 """
 
@@ -30,7 +32,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from momentary.data.batches import UserParallel, UserStep, visitors_of
+from momentary.data.batches import UserStep, VisitParallel, visitors_of
 from momentary.errors import MomentaryError
 from momentary.learn.adagrad import Adagrad
 from momentary.learn.bounds import require_choices, require_negatives, require_ranges
@@ -60,10 +62,10 @@ class HierarchicalRNNConfig:
         logq: Strength of the logQ correction of the cross-entropy; 0 is none, 1 is full.
         elu: Exponential linear unit on the scores of BPR-max; 0 is none.
         regularization: Score regularisation of BPR-max.
-        batch_size: Lanes of the user-parallel minibatch.
+        batch_size: Lanes of the minibatch.
         n_sample: Shared negatives drawn besides the other targets of the batch.
         sample_alpha: Negatives are drawn by popularity to this power.
-        epochs: Passes over the visitors.
+        epochs: Passes over the sessions.
         learning_rate: Adagrad's.
         momentum: Adagrad's, 0 up to 1.
         dropout_session: Share of the session-level state that is dropped in training.
@@ -220,7 +222,7 @@ class HierarchicalRNN:
             times_us=sessions.times_us,
             users=sessions.users,
         )
-        plan = UserParallel.plan(ours, batch_size=self._config.batch_size)
+        plan = VisitParallel.plan(ours, batch_size=self._config.batch_size)
         if not plan.predictions:
             raise MomentaryError(
                 "No session has two events, so there is no next item to learn. "
@@ -228,7 +230,7 @@ class HierarchicalRNN:
             )
         counts = np.bincount(ours.items, minlength=n_items)
         with one_torch_thread():
-            trainer = _Trainer(self._config, counts=counts, rng=rng)
+            trainer = _Trainer(self._config, counts=counts, places=plan.places, rng=rng)
             self.losses = trainer.run(plan, progress)
         network = trainer.network
         back = torch.from_numpy(number)
@@ -395,10 +397,15 @@ def _rounds(sessions: Sessions) -> Iterator[IntArray]:
 
 
 class _Trainer:
-    """One training run: the network, its optimizers, its negatives, the memory of the lanes."""
+    """One training run: the network, its optimizers, its negatives, the memory of the visitors."""
 
     def __init__(
-        self, config: HierarchicalRNNConfig, *, counts: IntArray, rng: np.random.Generator
+        self,
+        config: HierarchicalRNNConfig,
+        *,
+        counts: IntArray,
+        places: int,
+        rng: np.random.Generator,
     ) -> None:
         self.config = config
         self.rng = torch.Generator().manual_seed(int(rng.integers(2**63)))
@@ -416,11 +423,11 @@ class _Trainer:
         }
         for tensor in self.network.dense.values():
             tensor.requires_grad_()
-        self.session = torch.zeros(config.batch_size, config.units)
-        self.user = torch.zeros(config.batch_size, config.user_units)
+        self.session = torch.zeros(places, config.units)
+        self.user = torch.zeros(places, config.user_units)
         self.negatives = np.empty((0, config.n_sample), dtype=np.int64)
 
-    def run(self, plan: UserParallel, progress: Progress) -> tuple[float, ...]:
+    def run(self, plan: VisitParallel, progress: Progress) -> tuple[float, ...]:
         config = self.config
         losses = []
         total = config.epochs * len(plan)

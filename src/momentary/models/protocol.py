@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from momentary.learn.course import DEFAULT_COURSE, Course
 from momentary.types import FloatArray, IntArray, Progress, Sessions, silent
 
 Arrays = dict[str, NDArray[Any]]
@@ -70,4 +71,41 @@ class Incremental(Protocol):
 
     def score_states(self, states: FloatArray) -> FloatArray:
         """Score every item from the states. Shape (count, items)."""
+        ...
+
+
+@runtime_checkable
+class Factored(Incremental, Protocol):
+    """An incremental model whose score is a product with an item's vector.
+
+    Law: `score_states(states)` is `queries(states) @ vectors.T + biases`, except that an item whose
+    bias is -inf scores as low as the lowest other. So ranks and lists need no rows of scores.
+    """
+
+    def item_vectors(self) -> tuple[FloatArray, FloatArray]:
+        """Vectors and biases of the items. Shapes (items, width), (items,)."""
+        ...
+
+    def queries(self, states: FloatArray) -> FloatArray:
+        """What the item vectors are multiplied with. Shape (count, width)."""
+        ...
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """A model that learns in epochs, so that it can be watched, stopped early and taken up again.
+
+    Law: with one worker and no holdout `train` learns what `fit` learns, interrupted or not.
+    """
+
+    def train(
+        self,
+        sessions: Sessions,
+        *,
+        n_items: int,
+        rng: np.random.Generator,
+        progress: Progress = silent,
+        course: Course = DEFAULT_COURSE,
+    ) -> Self:
+        """Learn as `fit` does, in the way that `course` says."""
         ...
