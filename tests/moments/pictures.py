@@ -28,7 +28,9 @@ def drawn(seed, *, height=224, width=168):
     body = ((rows - centre[0]) / 1.4) ** 2 + (columns - centre[1]) ** 2 < radius**2
     stripes = 25 * np.sin(columns * rng.uniform(0.2, 0.5) + rows * 0.1)[..., None]
     colour = rng.integers(10, 200, 3)
-    image = np.where(body[..., None], colour + stripes + rng.normal(0, 8, (height, width, 3)), image)
+    image = np.where(
+        body[..., None], colour + stripes + rng.normal(0, 8, (height, width, 3)), image
+    )
     tag = (abs(rows - height * 0.15) < 9) & (abs(columns - width * 0.2) < 9)
     image = np.where(tag[..., None], (colour[::-1] + 60) % 256, image)
     return image.clip(0, 255).astype(np.uint8)
