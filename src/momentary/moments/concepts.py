@@ -1,9 +1,11 @@
 """Learned directions: what an edit does to an encoder's vectors, tested against chance.
 
 A concept is the mean difference between the vectors of pictures after and before an edit, as a
-unit vector (after TCAV: Kim et al., ICML 2018; edited pairs as in DICE-DML: Liu et al., 2026). Any
-encoder will do: only its vectors are seen. There is no CLIP text hook here: a text prompt gives no
-edited pair, so the test below could not be run on it.
+unit vector (after TCAV: Kim et al., ICML 2018; edited pairs as in DICE-DML: Liu et al., 2026). The
+random directions it is tested against are learned in the same way from differences whose signs
+are drawn, in the training and the held-out pairs alike, so that a strong common shift cannot help
+them. Any encoder will do: only its vectors are seen. There is no CLIP text hook here: a text
+prompt gives no edited pair, so the test below could not be run on it.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class Concept:
     Attributes:
         direction: Unit length. Shape (dim,).
         agreement: Share of the held-out pairs that the edit moves along it.
-        p: Share of random directions, differences with signs drawn at random, that agree as well.
+        p: Share of random directions that move their held-out pairs as far.
     """
 
     direction: NDArray[np.float64]
@@ -94,10 +96,14 @@ def learn_concept(
     length = float(np.linalg.norm(mean))
     if length < 1e-12:
         raise DataError("The edit does not move the vectors at all; use a stronger one.")
-    signs = rng.choice([-1.0, 1.0], size=(chosen.random_directions, len(train)))
     agreement = float((test @ mean > 0).mean())
-    by_chance = (test @ (signs @ train).T > 0).mean(axis=0)
-    beaten = int((by_chance >= agreement).sum())
+    moved = float((test @ mean).mean()) / length
+    beaten = 0
+    for _ in range(chosen.random_directions):
+        signs = rng.choice([-1.0, 1.0], size=len(moves))[:, None]
+        by_chance = (train * signs[kept:]).mean(axis=0)
+        far = float(((test * signs[:kept]) @ by_chance).mean())
+        beaten += far / max(float(np.linalg.norm(by_chance)), 1e-12) >= moved
     return Concept(
         direction=mean / length,
         agreement=agreement,

@@ -210,14 +210,15 @@ def _flattened(pixels: Pixels) -> Colours:
     """Mean of the similar ones among the neighbours of each pixel."""
     radius, alike = 3, 90
     height, width = pixels.shape[:2]
-    padded = np.pad(pixels.astype(np.int64), ((radius, radius), (radius, radius), (0, 0)), "edge")
-    own = pixels.astype(np.int64)
+    padded = np.pad(pixels.astype(np.int16), ((radius, radius), (radius, radius), (0, 0)), "edge")
+    own = pixels.astype(np.int16)
     total = np.zeros_like(own)
-    count = np.zeros((height, width, 1), dtype=np.int64)
+    count = np.zeros((height, width, 1), dtype=np.int16)
     for down in range(2 * radius + 1):
         for right in range(2 * radius + 1):
             other = padded[down : down + height, right : right + width]
-            near = np.abs(other - own).sum(axis=2, keepdims=True) <= alike
+            far = np.abs(other - own)
+            near = (far[..., :1] + far[..., 1:2] + far[..., 2:]) <= alike
             total += other * near
             count += near
     return np.asarray(total / count)
