@@ -1,7 +1,5 @@
 """The moments' page in a real browser: drawn, complete, and its slider edits the pixels."""
 
-import shutil
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,9 +10,6 @@ from momentary.moments.gallery import Gallery, measure_all
 from momentary.moments.report import Pictures, write_report
 from momentary.moments.whatif import predict
 from tests.moments.pictures import drawn, made_up_table
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt install chromium")
 
 PIXELS = """() => { const c = document.getElementById("canvas");
   return Array.from(c.getContext("2d").getImageData(0, 0, c.width, c.height).data); }"""
@@ -40,22 +35,12 @@ def shop(tmp_path_factory):
     return folder, table, gallery.pixels(measured.pictures[2])
 
 
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
-def open_page(browser, shop):
+def open_page(chromium, shop):
     pages = []
 
     def call(name, **options):
-        page = browser.new_page(**options)
+        page = chromium.new_page(**options)
         pages.append(page)
         page.faults, page.asked = [], []
         page.on("pageerror", lambda error: page.faults.append(str(error)))
