@@ -125,3 +125,54 @@ def test_another_table_changes_the_names_and_nothing_else():
     before, after = reasons.explain(session, listed), renamed.explain(session, listed)
     assert after == [tuple(said.replace("Black tea", "tea") for said in each) for each in before]
     assert before != after
+
+
+class Weighed:
+    """Sources by hand: item -> shares."""
+
+    def __init__(self, shares):
+        self.shares = shares
+
+    def sources(self, session, items):
+        assert len(session), "an empty visit put nothing anywhere"
+        return [self.shares[int(item)] for item in items]
+
+
+def weighed(shares, session, listed, **config):
+    reasons = Reasons(
+        TABLE,
+        related=PAIRS,
+        popularity=np.array([1, 9, 1, 1, 1]),
+        sources=Weighed(shares),
+        config=ReasonsConfig(popular_top=1, **config),
+    )
+    return reasons.explain(np.array(session, dtype=np.int64), np.array(listed, dtype=np.int64))
+
+
+def test_what_weighed_most_is_said_first():
+    shares = {
+        1: {"vstan": 0.5, "follows": 0.2, "together": 0.1, "popular": 0.2},
+        3: {"gru4rec": 0.3, "attentive_rnn": 0.3, "sequential_rules": 0.4},
+        0: {"seen in this visit": 0.1, "vsknn": 0.45, "vstan": 0.45},
+    }
+    assert weighed(shares, [0], [1, 3, 0]) == [
+        ("chosen in visits like this one", "often together with Black tea (in 1,132 visits)"),
+        ("fits the order of this visit", "often together with Black tea (in 12 visits)"),
+        ("chosen in visits like this one", "you have had it before (once)"),
+    ]
+
+
+def test_a_model_that_did_little_is_not_named():
+    shares = {4: {"vstan": 0.1, "gru4rec 2": 0.9}, 2: {"popular": 1.0}}
+    assert weighed(shares, [0], [4]) == [("fits the order of this visit",)]
+    assert weighed(shares, [0], [4], least_share=0.05, noun="basket") == [
+        ("fits the order of this basket", "chosen in baskets like this one")
+    ]
+    # No count bears out that jam is popular: what is left is what may always be said.
+    assert weighed(shares, [0], [2], otherwise="a guess") == [("a guess",)]
+
+
+def test_a_visit_without_a_click_asks_no_sources():
+    assert weighed({}, [], [1]) == [("among the 1 most popular right now",)]
+    with pytest.raises(ValueError, match="least_share is 0"):
+        ReasonsConfig(least_share=0)

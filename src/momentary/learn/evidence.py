@@ -9,6 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from momentary.learn.arithmetic import kernel
 from momentary.learn.facts import (
     AHEAD,
     BEHIND,
@@ -24,23 +25,24 @@ from momentary.types import FloatArray, IntArray, Sessions
 
 _LEAST_LOG = -16.0
 _LATEST = 15
+_FADING = np.float32(0.7)  # of an item in the mean of the latest, against the one after it
 
 A_PART = 5
 """Numbers that are said of a candidate for each part; the third is 1 / (1 + rank)."""
 # Of the candidate's place in the session, of it and its items, and of the session alone.
-_REPEAT, _LAST, _EARLIER, _VISIT, _SESSION = 8, 14, 9, 4, 5
+_REPEAT, _LAST, _EARLIER, _VISIT, _NEAR, _SESSION = 8, 14, 9, 4, 6, 5
 
 
 def groups(parts: int) -> list[slice]:
     """The columns of each source of evidence; those of the session alone belong to none."""
-    widths = [A_PART] * parts + [_REPEAT, ITEM, _LAST + _EARLIER, _VISIT]
+    widths = [A_PART] * parts + [_REPEAT, ITEM, _LAST + _EARLIER, _VISIT + _NEAR]
     ends = np.cumsum(widths)
     return [slice(int(end) - width, int(end)) for end, width in zip(ends, widths, strict=True)]
 
 
 def width_of(parts: int) -> int:
     """How many numbers are said of a candidate."""
-    return parts * A_PART + _REPEAT + ITEM + _LAST + _EARLIER + _VISIT + _SESSION
+    return parts * A_PART + _REPEAT + ITEM + _LAST + _EARLIER + _VISIT + _NEAR + _SESSION
 
 
 class _Questions(NamedTuple):
@@ -48,79 +50,113 @@ class _Questions(NamedTuple):
 
     Attributes:
         probabilities: Shape (parts, rows, items).
-        limits: Candidates of each part. Shape (parts,).
+        limits: Items of each part among which the candidates are. Shape (parts,).
+        shares: Weights of the parts. Shape (parts,).
         items: Of the sessions, end to end. Shape (events,).
         offsets: Shape (rows + 1,).
     """
 
     probabilities: FloatArray
     limits: IntArray
+    shares: FloatArray
     items: IntArray
     offsets: IntArray
 
 
 class Answers(NamedTuple):
-    """What the kernels write.
+    """What the kernels write; rows hold the likeliest candidate first.
 
     Attributes:
-        candidates: Item indices. Shape (rows, most).
+        candidates: Item indices, -1 where there are fewer. Shape (rows, most).
         counts: How many of them there are. Shape (rows,).
-        ranks: By part from 0; the part's limit for what is not among its best. (most, parts)
         features: Shape (rows, most, features).
-        slot: Place of an item among the row's candidates, -1 for none. Shape (items,).
     """
 
     candidates: NDArray[np.int32]
     counts: IntArray
-    ranks: NDArray[np.int32]
     features: FloatArray
+
+
+class _Room(NamedTuple):
+    """Room to work in.
+
+    Attributes:
+        items: Of all parts' best. Shape (all,).
+        ranks: By part from 0, -1 for what is not among its best. Shape (all, parts).
+        chances: In the mixture. Shape (all,).
+        order: The candidates among them. Shape (most,).
+        slot: Place of an item among the candidates, -1 for none. Shape (items,).
+    """
+
+    items: NDArray[np.int32]
+    ranks: NDArray[np.int32]
+    chances: FloatArray
+    order: NDArray[np.int32]
     slot: NDArray[np.int32]
 
 
-def nothing_to_say(parts: int) -> Answers:
-    """The answers to no questions."""
-    return _blank(parts, rows=0, most=1, n_items=0)
-
-
 def describe(
-    probabilities: FloatArray, limits: IntArray, *, sessions: Sessions, facts: Facts
+    probabilities: FloatArray,
+    limits: IntArray,
+    *,
+    shares: FloatArray,
+    most: int,
+    sessions: Sessions,
+    facts: Facts,
 ) -> Answers:
-    """Find the candidates of some sessions and what there is to say of each."""
+    """Find the candidates of some sessions and what there is to say of each.
+
+    Candidates are the likeliest of all parts' best items in a mixture of the parts; of equally
+    likely ones those that an earlier part names, and names first.
+
+    Args:
+        probabilities: Of every item, by part. Shape (parts, rows, items).
+        limits: How many items count as a part's best. Shape (parts,).
+        shares: Weights of the parts in the mixture. Shape (parts,).
+        most: Candidates of a session.
+        sessions: The rows.
+        facts: Of the past.
+    """
     parts, rows, n_items = probabilities.shape
-    most = int(min(np.minimum(limits, n_items).sum(), n_items))
-    answers = _blank(parts, rows=rows, most=most, n_items=n_items)
+    named = int(min(np.minimum(limits, n_items).sum(), n_items))
+    answers = Answers(
+        candidates=np.full((rows, min(most, named)), -1, dtype=np.int32),
+        counts=np.zeros(rows, dtype=np.int64),
+        features=np.zeros((rows, min(most, named), width_of(parts)), dtype=np.float32),
+    )
+    room = _Room(
+        items=np.zeros(named, dtype=np.int32),
+        ranks=np.zeros((named, parts), dtype=np.int32),
+        chances=np.zeros(named, dtype=np.float32),
+        order=np.zeros(min(most, named), dtype=np.int32),
+        slot=np.full(n_items, -1, dtype=np.int32),
+    )
     # Copies, because a read-only array would have the kernels compiled once more.
-    asked = _Questions(probabilities, limits, np.array(sessions.items), np.array(sessions.offsets))
-    _describe(asked, facts, answers)
+    queries = (np.array(sessions.items), np.array(sessions.offsets))
+    _describe(_Questions(probabilities, limits, np.array(shares), *queries), facts, answers, room)
     return answers
 
 
-def _blank(parts: int, *, rows: int, most: int, n_items: int) -> Answers:
-    return Answers(
-        candidates=np.full((rows, most), -1, dtype=np.int32),
-        counts=np.zeros(rows, dtype=np.int64),
-        ranks=np.zeros((most, parts), dtype=np.int32),
-        features=np.zeros((rows, most, width_of(parts)), dtype=np.float32),
-        slot=np.full(n_items, -1, dtype=np.int32),
-    )
-
-
 @numba.njit(cache=True, nogil=True)
-def _describe(asked: _Questions, facts: Facts, answers: Answers) -> None:
+def _describe(  # noqa: PLR0917 - kernels are called by position
+    asked: _Questions, facts: Facts, answers: Answers, room: _Room
+) -> None:
     for row in range(len(asked.offsets) - 1):
-        count = _gather(asked, answers, row)
+        count = _gather(asked, answers, room, row)
         query = asked.items[asked.offsets[row] : asked.offsets[row + 1]]
         chosen = answers.candidates[row, :count]
         features = answers.features[row, :count]
-        at = _say_parts(asked, answers, row)
+        at = _say_parts(asked, chosen, features, room, row)
         at = _say_repeats(query, chosen, features, at)
         features[:, at : at + ITEM] = facts.items[chosen]
         at += ITEM
-        _say_pairs(query, facts, answers.slot, features[:, at:])
+        _say_pairs(query, facts, room.slot, features[:, at:])
         at += _LAST + _EARLIER + _VISIT
+        _say_near(query, chosen, facts.vectors, features[:, at:])
+        at += _NEAR
         _say_session(query, facts, features[:, at:])
         for item in chosen:
-            answers.slot[item] = -1
+            room.slot[item] = -1
 
 
 @numba.njit(cache=True, nogil=True)
@@ -168,40 +204,54 @@ def _best(probabilities: FloatArray, limit: int) -> NDArray[np.int32]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _gather(asked: _Questions, answers: Answers, row: int) -> int:
-    """Join the parts' best items; how many there are."""
+def _gather(  # noqa: PLR0917 - kernels are called by position
+    asked: _Questions, answers: Answers, room: _Room, row: int
+) -> int:
+    """Join the parts' best items and keep the likeliest; how many there are."""
     count = 0
     for part in range(len(asked.limits)):
         best = _best(asked.probabilities[part, row], asked.limits[part])
         for rank in range(len(best)):
             item = best[rank]
-            place = answers.slot[item]
+            place = room.slot[item]
             if place < 0:
                 place = count
-                answers.slot[item] = place
-                answers.candidates[row, place] = item
+                room.slot[item] = place
+                room.items[place] = item
+                room.ranks[place] = -1
+                room.chances[place] = 0.0
                 for each in range(len(asked.limits)):
-                    answers.ranks[place, each] = -1
+                    chance = asked.probabilities[each, row, item]
+                    room.chances[place] += asked.shares[each] * chance
                 count += 1
-            answers.ranks[place, part] = rank
-    answers.counts[row] = count
-    return count
+            room.ranks[place, part] = rank
+    for item in room.items[:count]:
+        room.slot[item] = -1
+    likeliest = _best(room.chances[:count], answers.candidates.shape[1])
+    for place in range(len(likeliest)):
+        room.order[place] = likeliest[place]
+        item = room.items[likeliest[place]]
+        answers.candidates[row, place] = item
+        room.slot[item] = place
+    answers.counts[row] = len(likeliest)
+    return len(likeliest)
 
 
 @numba.njit(cache=True, nogil=True)
-def _say_parts(asked: _Questions, answers: Answers, row: int) -> int:
+def _say_parts(  # noqa: PLR0917 - kernels are called by position
+    asked: _Questions, chosen: NDArray[np.int32], features: FloatArray, room: _Room, row: int
+) -> int:
     at = 0
     for part in range(len(asked.limits)):
         chances = asked.probabilities[part, row]
         top = _LEAST_LOG
-        for place in range(answers.counts[row]):
-            chance = chances[answers.candidates[row, place]]
-            value = max(math.log(chance + 1e-30), _LEAST_LOG)
-            answers.features[row, place, at] = value
+        for place in range(len(chosen)):
+            value = max(math.log(chances[chosen[place]] + 1e-30), _LEAST_LOG)
+            features[place, at] = value
             top = max(top, value)
-        for place in range(answers.counts[row]):
-            said = answers.features[row, place, at : at + A_PART]
-            rank = answers.ranks[place, part]
+        for place in range(len(chosen)):
+            said = features[place, at : at + A_PART]
+            rank = room.ranks[room.order[place], part]
             said[1] = said[0] - top
             said[2] = 1.0 / (rank + 1.0) if rank >= 0 else 0.0
             said[3] = math.log(rank + 1.0 if rank >= 0 else 2.0 * asked.limits[part] + 1.0)
@@ -316,6 +366,45 @@ def _say_second(  # noqa: PLR0917 - kernels are called by position
     said[4] = math.log1p(values[TOGETHER])
     said[5] = values[SECOND] / (facts.totals[item, SECOND] + 1.0)
     said[6] = values[AHEAD] / (facts.totals[item, AHEAD] + 1.0)
+
+
+@kernel
+def _say_near(  # noqa: PLR0917 - kernels are called by position
+    query: IntArray, chosen: NDArray[np.int32], vectors: FloatArray, features: FloatArray
+) -> None:
+    """Cosines with the last three items, with all that came lately, and with their like."""
+    size = len(query)
+    if size == 0:
+        return
+    lately = np.zeros(vectors.shape[1], dtype=np.float32)
+    weight = np.float32(1)
+    for step in range(min(size, _LATEST)):
+        lately += weight * vectors[query[size - 1 - step]]
+        weight *= _FADING
+    length = np.float32(0)
+    for number in lately:
+        length += number * number
+    lately /= np.sqrt(length) + np.float32(1e-9)
+    for place in range(len(chosen)):
+        vector, said = vectors[chosen[place]], features[place, :_NEAR]
+        highest, total = np.float32(-1), np.float32(0)
+        for step in range(min(size, _LATEST)):
+            near = _product(vector, vectors[query[size - 1 - step]])
+            highest = max(highest, near)
+            total += near
+            if step < 3:
+                said[step] = near
+        said[3] = _product(vector, lately)
+        said[4] = highest
+        said[5] = total / min(size, _LATEST)
+
+
+@kernel
+def _product(a: FloatArray, b: FloatArray) -> np.float32:
+    total = np.float32(0)
+    for place in range(len(a)):
+        total += a[place] * b[place]
+    return total
 
 
 @numba.njit(cache=True, nogil=True)

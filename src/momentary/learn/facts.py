@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from momentary.learn.counts import session_rows
+from momentary.learn.covisits import association_vectors, followers
 from momentary.learn.pruning import strongest_per_row
 from momentary.types import FloatArray, IntArray, Sessions
 
 _HALF_LIVES = (4, 16, 64, 256)
+_VECTOR = 64
 
 # Columns of a pair of items (a, b), all counted over past sessions.
 PAIR = 7
@@ -37,10 +39,12 @@ class Facts(NamedTuple):
     Attributes:
         items: Logarithms of counts and ages. Shape (items, `ITEM`).
         counts: Events of each item. Shape (items,).
+        vectors: Unit vectors, near for items that are visited together. Shape (items, width).
     """
 
     items: FloatArray
     counts: FloatArray
+    vectors: FloatArray
     indptr: IntArray
     partners: NDArray[np.int32]
     values: FloatArray
@@ -48,9 +52,24 @@ class Facts(NamedTuple):
 
 
 def facts_of(
-    sessions: Sessions, *, n_items: int, life: float, window: int = 10, partners: int = 500
+    sessions: Sessions,
+    *,
+    n_items: int,
+    life: float,
+    rng: np.random.Generator,
+    window: int = 10,
+    partners: int = 500,
 ) -> Facts:
-    """Count items and pairs of items; `life` is a number of events."""
+    """Count items and pairs of items.
+
+    Args:
+        sessions: The past.
+        n_items: An item index is below it.
+        life: Events in which half-lives are told; the same for pasts that are compared.
+        rng: Turns the vectors.
+        window: Most steps between the items of a pair.
+        partners: Most items whose pairs with one item are kept.
+    """
     counts = np.bincount(sessions.items, minlength=n_items).astype(np.float32)
     age = _ages(sessions)
     columns = [np.log1p(counts)]
@@ -65,7 +84,9 @@ def facts_of(
         extreme.at(seen, sessions.items, age)
         columns.append(np.log1p(seen))
     pairs = _pairs_of(sessions, n_items=n_items, life=life, window=window, partners=partners)
-    return Facts(np.stack(columns, axis=1).astype(np.float32), counts, *pairs)
+    near = followers(sessions, weights=np.ones(len(sessions)), n_items=n_items, window=window)
+    vectors = association_vectors(near, width=_VECTOR, rng=rng)
+    return Facts(np.stack(columns, axis=1).astype(np.float32), counts, vectors, *pairs)
 
 
 def _ages(sessions: Sessions) -> NDArray[np.float64]:

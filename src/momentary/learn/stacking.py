@@ -5,21 +5,31 @@ and whatever else is known of it, are the features x of a network f, which learn
 that the models have not seen by the softmax over the candidates of a question,
 
     loss = -log( exp f(x_target) / sum over candidates c of exp f(x_c) ).
+
+Each candidate is seen beside the mean of its rivals (as in deep sets; Zaheer et al., NIPS 2017):
+with z the standardised features and m their mean over the candidates of the question,
+
+    f(x) = u . relu(W_2 relu(W_1 z + C m + b_1) + b_2) + v . z
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.functional import cross_entropy
 
 from momentary.learn.torch_threads import one_torch_thread
-from momentary.types import FloatArray, IntArray
+from momentary.types import BoolArray, FloatArray, IntArray, Progress, silent
+
+_FARTHEST = 6.0
+"""Standard deviations at which a feature is cut."""
+_ENOUGH = 200_000
+"""Candidates that mean and spread of the features are taken from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +37,7 @@ class Stack:
     """The network over the candidates, and how it learns.
 
     Attributes:
+        candidates: Of the parts' best items it looks at so many, the likeliest in the mixture.
         hidden: Width of each layer.
         networks: How many are trained, from different seeds; their outputs are averaged.
         epochs: Passes over the questions.
@@ -38,6 +49,7 @@ class Stack:
         least_questions: With fewer there is no stack, only the probability blend.
     """
 
+    candidates: int = 120
     hidden: tuple[int, ...] = (64, 32)
     networks: int = 1
     epochs: int = 5
@@ -49,7 +61,7 @@ class Stack:
     least_questions: int = 200
 
     def __post_init__(self) -> None:
-        for name in ("networks", "epochs", "batch_size", "max_questions", "least_questions"):
+        for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
         if not self.hidden or min(self.hidden) < 1:
@@ -63,16 +75,17 @@ class Stack:
             )
 
 
+_COUNTS = ("candidates", "networks", "epochs", "batch_size", "max_questions", "least_questions")
+
+
 class Network(NamedTuple):
-    """Layers of rectified units beside a linear path, over standardised features z.
+    """u, v, C, and W and b of each layer; see the module."""
 
-    f(z) = u . relu(W_2 relu(W_1 z + b_1) + b_2) + v . z
-    """
-
-    weights: tuple[FloatArray, ...]
-    biases: tuple[FloatArray, ...]
     out: FloatArray
     linear: FloatArray
+    rivals: FloatArray
+    weights: tuple[FloatArray, ...]
+    biases: tuple[FloatArray, ...]
 
 
 class Stacked(NamedTuple):
@@ -88,81 +101,84 @@ class Stacked(NamedTuple):
     spread: FloatArray
     networks: tuple[Network, ...]
 
-    def scores(self, features: FloatArray) -> FloatArray:
-        """Score every candidate by f, averaged over the networks. Shape (candidates,)."""
-        inputs = (features - self.center) / self.spread
+    def scores(self, features: FloatArray, rivals: FloatArray | None = None) -> FloatArray:
+        """Score the candidates of one question by f, averaged over the networks.
+
+        Args:
+            features: Of the candidates. Shape (candidates, features).
+            rivals: Of all candidates of the question, if `features` are not them.
+
+        Returns:
+            Shape (candidates,).
+        """
+        inputs = self._standard(features)
+        mean = (inputs if rivals is None else self._standard(rivals)).mean(axis=0)
         scores = np.zeros(len(inputs), dtype=np.float32)
         for network in self.networks:
-            scores += forward(inputs, network)
+            scores += forward(inputs, mean, network)
         return scores / np.float32(len(self.networks))
+
+    def _standard(self, features: FloatArray) -> FloatArray:
+        standard: FloatArray = (features - self.center) / self.spread
+        return standard.clip(-_FARTHEST, _FARTHEST)
 
 
 class Lesson(NamedTuple):
     """Questions with their answers.
 
     Attributes:
-        features: Of the candidates, question by question; half precision. (candidates, features)
-        offsets: Where each question's candidates start. Shape (questions + 1,).
-        targets: Row of the target in `features`, -1 if it was no candidate. Shape (questions,).
+        features: Of the candidates; 0 where there are fewer. (questions, candidates, features)
+        counts: How many candidates there are. Shape (questions,).
+        targets: Place of the target among them, -1 if it was none. Shape (questions,).
     """
 
     features: NDArray[np.float16]
-    offsets: IntArray
+    counts: IntArray
     targets: IntArray
 
+    @classmethod
+    def blank(cls, questions: int, *, candidates: int, features: int) -> Lesson:
+        """Room for so many questions of at most so many candidates."""
+        return cls(
+            features=np.zeros((questions, candidates, features), dtype=np.float16),
+            counts=np.zeros(questions, dtype=np.int64),
+            targets=np.full(questions, -1, dtype=np.int64),
+        )
 
-def joined(lessons: Sequence[Lesson]) -> Lesson:
-    """One lesson after the other."""
-    starts = np.cumsum([0] + [len(lesson.features) for lesson in lessons])[:-1]
-    placed = list(zip(lessons, starts, strict=True))
-    return Lesson(
-        features=np.concatenate([lesson.features for lesson in lessons]),
-        offsets=np.concatenate([[0], *(lesson.offsets[1:] + start for lesson, start in placed)]),
-        targets=np.concatenate(
-            [np.where(lesson.targets >= 0, lesson.targets + start, -1) for lesson, start in placed]
-        ),
+    @property
+    def filled(self) -> BoolArray:
+        """Where there is a candidate. Shape (questions, candidates)."""
+        return np.arange(self.features.shape[1]) < self.counts[:, None]
+
+
+def forward(inputs: FloatArray, mean: FloatArray, network: Network) -> FloatArray:
+    """Compute f from z and m. Shapes (candidates, features), (features,) to (candidates,)."""
+    hidden = np.maximum(
+        inputs @ network.weights[0] + (mean @ network.rivals + network.biases[0]), 0
     )
-
-
-def forward(inputs: FloatArray, network: Network) -> FloatArray:
-    """f(x) of standardised features. Shapes (candidates, features) to (candidates,)."""
-    hidden = inputs
-    for weight, bias in zip(network.weights, network.biases, strict=True):
+    for weight, bias in zip(network.weights[1:], network.biases[1:], strict=True):
         hidden = np.maximum(hidden @ weight + bias, 0)
-    return hidden @ network.out + inputs @ network.linear
+    scores: FloatArray = hidden @ network.out + inputs @ network.linear
+    return scores
 
 
-def candidate_loss(
-    scores: torch.Tensor, question: torch.Tensor, targets: torch.Tensor
-) -> torch.Tensor:
-    """Softmax cross-entropy of the target among its question's candidates, averaged.
-
-    Args:
-        scores: f of all candidates, question by question. Shape (candidates,).
-        question: The question of each candidate, from 0. Shape (candidates,).
-        targets: Place of each question's target among the candidates. Shape (questions,).
-    """
-    top = torch.full((len(targets),), -torch.inf).scatter_reduce(
-        0, question, scores.detach(), "amax"
-    )
-    summed = torch.zeros(len(targets)).index_add(0, question, torch.exp(scores - top[question]))
-    return (summed.log() + top - scores[targets]).mean()
-
-
-def learn_stack(lesson: Lesson, config: Stack, *, rng: np.random.Generator) -> Stacked:
+def learn_stack(
+    lesson: Lesson, config: Stack, *, rng: np.random.Generator, progress: Progress = silent
+) -> Stacked:
     """Train the networks; none if there are too few questions."""
     asked = np.flatnonzero(lesson.targets >= 0)
+    width = lesson.features.shape[2]
     if len(asked) < config.least_questions:
-        width = lesson.features.shape[1]
         return Stacked(np.zeros(width, dtype=np.float32), np.ones(width, dtype=np.float32), ())
-    sample = rng.integers(len(lesson.features), size=min(len(lesson.features), 200_000))
-    drawn = lesson.features[np.sort(sample)].astype(np.float32)
-    center, spread = drawn.mean(axis=0), drawn.std(axis=0) + np.float32(1e-3)
+    some = max(_ENOUGH // lesson.features.shape[1], 1)
+    drawn = np.sort(rng.permutation(len(lesson.counts))[:some])
+    known = lesson.features[drawn][lesson.filled[drawn]].astype(np.float32)
+    center, spread = known.mean(axis=0), known.std(axis=0) + np.float32(1e-3)
+    networks = []
     with one_torch_thread():
-        networks = [
-            _train(lesson, config, center=center, spread=spread, rng=rng)
-            for _ in range(config.networks)
-        ]
+        for number in range(config.networks):
+            networks.append(_train(lesson, config, center=center, spread=spread, rng=rng))
+            progress(number + 1, config.networks, "stack learned")
     return Stacked(center, spread, tuple(networks))
 
 
@@ -179,6 +195,7 @@ def _train(
     optimizer = torch.optim.AdamW(
         tensors, lr=config.learning_rate, weight_decay=config.weight_decay
     )
+    middle, scale = torch.from_numpy(center), torch.from_numpy(1 / spread)
     asked = np.flatnonzero(lesson.targets >= 0)
     steps = config.epochs * math.ceil(len(asked) / config.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -188,24 +205,28 @@ def _train(
         shuffled = rng.permutation(asked)
         for start in range(0, len(shuffled), config.batch_size):
             chosen = shuffled[start : start + config.batch_size]
-            inputs, question, targets = _batch(lesson, chosen, center=center, spread=spread)
-            scores = _trained_forward(inputs, tensors, dropout=config.dropout, chance=chance)
+            features = torch.from_numpy(lesson.features[chosen]).float()
+            inputs = ((features - middle) * scale).clamp_(-_FARTHEST, _FARTHEST)
+            filled = torch.from_numpy(
+                np.arange(lesson.features.shape[1]) < lesson.counts[chosen, None]
+            )
+            scores = trained_forward(inputs, filled, tensors, dropout=config.dropout, chance=chance)
+            loss = cross_entropy(scores, torch.from_numpy(lesson.targets[chosen]))
             optimizer.zero_grad()
             # The stubs of torch leave backward untyped.
-            candidate_loss(scores, question, targets).backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
-    arrays = [tensor.detach().numpy() for tensor in tensors]
-    return Network(
-        weights=tuple(arrays[2::2]), biases=tuple(arrays[3::2]), out=arrays[0], linear=arrays[1]
-    )
+    out, linear, rivals, *layers = (tensor.detach().numpy() for tensor in tensors)
+    return Network(out, linear, rivals, tuple(layers[::2]), tuple(layers[1::2]))
 
 
 def _initial(hidden: tuple[int, ...], width: int, chance: torch.Generator) -> list[torch.Tensor]:
-    """Output and linear path, then weight and bias of each layer (He et al. 2015)."""
+    """Of u, v, C, and then W and b of each layer (He et al., ICCV 2015)."""
     tensors = [
         torch.empty(hidden[-1]).normal_(0, hidden[-1] ** -0.5, generator=chance),
         torch.zeros(width),
+        torch.empty(width, hidden[0]).normal_(0, width**-0.5, generator=chance),
     ]
     for wide, narrow in zip((width, *hidden), hidden, strict=False):
         tensors.append(torch.empty(wide, narrow).normal_(0, (2 / wide) ** 0.5, generator=chance))
@@ -215,30 +236,31 @@ def _initial(hidden: tuple[int, ...], width: int, chance: torch.Generator) -> li
     return tensors
 
 
-def _trained_forward(
+def trained_forward(
     inputs: torch.Tensor,
+    filled: torch.Tensor,
     tensors: list[torch.Tensor],
     *,
     dropout: float,
     chance: torch.Generator,
 ) -> torch.Tensor:
-    hidden = inputs
-    for weight, bias in zip(tensors[2::2], tensors[3::2], strict=True):
-        hidden = torch.relu(torch.addmm(bias, hidden, weight))
+    """Compute f with dropout, -inf where there is no candidate. Shape (questions, candidates).
+
+    Args:
+        inputs: z. Shape (questions, candidates, features).
+        filled: Where there is a candidate. Shape (questions, candidates).
+        tensors: u, v, C, and W and b of each layer.
+        dropout: Share of each layer's output that is dropped.
+        chance: Draws what is dropped.
+    """
+    out, linear, rivals, *layers = tensors
+    mean = (inputs * filled[:, :, None]).sum(1) / filled.sum(1, keepdim=True)
+    hidden = inputs @ layers[0] + (mean @ rivals + layers[1])[:, None]
+    for weight, bias in zip([None, *layers[2::2]], layers[1::2], strict=True):
+        if weight is not None:
+            hidden = hidden @ weight + bias
+        hidden = torch.relu(hidden)
         if dropout > 0:
             kept = torch.empty_like(hidden).bernoulli_(1 - dropout, generator=chance)
             hidden = hidden * kept / (1 - dropout)
-    return hidden @ tensors[0] + inputs @ tensors[1]
-
-
-def _batch(
-    lesson: Lesson, chosen: IntArray, *, center: FloatArray, spread: FloatArray
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Standardised candidates of the chosen questions, their questions, and the targets."""
-    counts = lesson.offsets[chosen + 1] - lesson.offsets[chosen]
-    starts = np.cumsum(counts) - counts
-    rows = np.arange(counts.sum()) + np.repeat(lesson.offsets[chosen] - starts, counts)
-    inputs = (lesson.features[rows].astype(np.float32) - center) / spread
-    question = np.repeat(np.arange(len(chosen)), counts)
-    targets = lesson.targets[chosen] - lesson.offsets[chosen] + starts
-    return torch.from_numpy(inputs), torch.from_numpy(question), torch.from_numpy(targets)
+    return (hidden @ out + inputs @ linear).masked_fill(~filled, -torch.inf)

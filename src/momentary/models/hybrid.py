@@ -7,14 +7,11 @@ Every part scores the catalogue; its scores become probabilities p_m(i | s). Thr
   of a mixture, Dempster, Laird & Rubin 1977).
 - "rank": sum over m of w_m / (60 + rank_m(i)) over each part's best items (reciprocal rank fusion;
   Cormack, Clarke & Buettcher, SIGIR 2009).
-- "stack" (stacked generalisation; Wolpert 1992): a small network f looks at every candidate, that
-  is every item among some part's best, and is trained by the softmax over the candidates,
-
-      loss = -log( exp f(x_target) / sum over candidates c of exp f(x_c) ),
-
-  x being what the parts say of the candidate, whether and where it stands in the session already,
-  its popularity of late and of ever, and how often it preceded, followed and accompanied the
-  session's items.
+- "stack" (stacked generalisation; Wolpert 1992): a small network (`learn.stacking`) orders the
+  candidates, which are the likeliest of all parts' best items, by what the parts say of each,
+  whether and where it stands in the session already, its popularity of late and of ever, how
+  often it preceded, followed and accompanied the session's items, and how near it is to them
+  (`learn.evidence`).
 
 `fit` cuts the newest sessions off by time, fits the parts on the older ones, learns weights and
 stack on the cut, and then fits the parts once more on everything.
@@ -24,7 +21,7 @@ Items that are no candidates follow in the order of the probability blend.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -33,17 +30,18 @@ from numpy.typing import NDArray
 
 from momentary.errors import MomentaryError
 from momentary.learn.counts import require_items_below, session_rows
-from momentary.learn.evidence import A_PART, Answers, describe, groups, nothing_to_say
+from momentary.learn.evidence import A_PART, Answers, describe, groups, width_of
 from momentary.learn.facts import Facts, facts_of
 from momentary.learn.fitted import require_fitted
 from momentary.learn.order import first_appearance, inverse
-from momentary.learn.stacking import Lesson, Network, Stack, Stacked, joined, learn_stack
+from momentary.learn.stacking import Lesson, Network, Stack, Stacked, learn_stack
 from momentary.models.artifact import make
 from momentary.models.protocol import Arrays, Scorer
 from momentary.types import FloatArray, IntArray, Progress, Sessions, silent
 
 _ROWS_AT_ONCE = 16
 _RANK_FUSION = 60.0
+_QUESTIONS_FOR_SHARES = 4_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,27 +164,36 @@ class Hybrid:
         require_items_below(sessions.items, n_items)
         number = inverse(first_appearance(sessions.items, n_items=n_items))
         ours = _renumbered(sessions, number)
-        seeds = rng.integers(2**63, size=len(self.config.parts) + 2)
+        parts = len(self.config.parts)
+        seeds = rng.integers(2**63, size=parts + 4)
+        sampled, drawn, learned, turned = (np.random.default_rng(seed) for seed in seeds[parts:])
         past, late = _cut(ours, self.config.holdout)
-        steps = len(self.config.parts) * 2 + 2
-        told = _Told(progress, steps)
+        steps = _Steps(progress, 2 * parts + 3)
+        life = max(len(ours.items), 1)
 
         early = self._blank(
-            self._fit_parts(past, n_items=n_items, seeds=seeds, told=told),
-            past,
-            life=len(ours.items),
+            self._fit_parts(past, n_items=n_items, seeds=seeds, steps=steps),
+            facts_of(past, n_items=n_items, life=life, rng=turned, **self._pairs()),
         )
-        chances, lesson = self._ask(early, late, rng=np.random.default_rng(seeds[-1]))
-        told("questions asked")
-        shares = mixture_shares(chances)
-        stack = learn_stack(lesson, self.config.stack, rng=np.random.default_rng(seeds[-2]))
-        told("stack learned")
+        known = early.facts.counts > 0
+        sample = _questions(late, known, limit=_QUESTIONS_FOR_SHARES, rng=sampled)
+        early = early._replace(shares=mixture_shares(self._chances_of_targets(early, *sample)))
+        steps.finish("parts weighed")
+        if self.config.blend == "stack":
+            asked = _questions(late, known, limit=self.config.stack.max_questions, rng=drawn)
+            lesson = self._ask(early, *asked, progress=steps.inner("questions"))
+            steps.finish("questions asked")
+            stack = learn_stack(
+                lesson, self.config.stack, rng=learned, progress=steps.inner("stack")
+            )
+            del lesson
+            early = early._replace(stack=stack)
         whole = self._blank(
-            self._fit_parts(ours, n_items=n_items, seeds=seeds, told=told),
-            ours,
-            life=len(ours.items),
+            self._fit_parts(ours, n_items=n_items, seeds=seeds, steps=steps),
+            facts_of(ours, n_items=n_items, life=life, rng=turned, **self._pairs()),
         )
-        self._learned = whole._replace(shares=shares, stack=stack, number=number)
+        steps.end()
+        self._learned = whole._replace(shares=early.shares, stack=early.stack, number=number)
         return self
 
     def score(self, sessions: Sessions) -> FloatArray:
@@ -194,8 +201,7 @@ class Hybrid:
         learned = require_fitted(self._learned, self)
         require_items_below(sessions.items, len(learned.number))
         scores = np.empty((len(sessions), len(learned.number)), dtype=np.float32)
-        for start in range(0, len(sessions), _ROWS_AT_ONCE):
-            rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(sessions)))
+        for rows in _blocks(len(sessions)):
             asked = _renumbered(sessions.take(rows), learned.number)
             chances = self._chances_of(learned, asked)
             blended = np.tensordot(learned.shares, chances, axes=1)
@@ -203,8 +209,8 @@ class Hybrid:
             scores[rows] = blended[:, learned.number]
         return scores
 
-    def sources(self, session: IntArray, item: int) -> dict[str, float]:
-        """Tell what put an item where it is: shares that sum to 1, by part or kind of evidence.
+    def sources(self, session: IntArray, items: IntArray) -> list[dict[str, float]]:
+        """Tell what put items where they are: shares that sum to 1, by part or kind of evidence.
 
         With the stack, the share of a group of features is by how much the item's score falls
         when they become those of the average candidate; groups that speak against the item, or
@@ -214,19 +220,24 @@ class Hybrid:
         learned = require_fitted(self._learned, self)
         asked = _renumbered(Sessions.from_lists([session]), learned.number)
         chances = self._chances_of(learned, asked)
-        answers = describe(chances, self._limits(), sessions=asked, facts=learned.facts)
-        found = np.flatnonzero(answers.candidates[0] == learned.number[item])
         names = self._names()
-        if len(found) == 0 or self._without_stack(learned):
-            parts = learned.shares * chances[:, 0, learned.number[item]]
-            return _named_shares(names[: len(parts)], parts)
+        numbers = learned.number[items]
+        parts = learned.shares[:, None] * chances[:, 0, numbers]  # (parts, items)
+        found = [_named_shares(names[: len(parts)], each) for each in parts.T]
+        if self._without_stack(learned):
+            return found
+        answers = self._describe(learned, chances, asked)
         features = answers.features[0, : answers.counts[0]]
         average = features.mean(axis=0)
-        changed = np.tile(features[found[0]], (len(names) + 1, 1))
-        for row, columns in enumerate(groups(len(self.config.parts)), start=1):
-            changed[row, columns] = average[columns]
-        values = learned.stack.scores(changed)
-        return _named_shares(names, np.maximum(values[0] - values[1:], 0))
+        place_of = {int(item): row for row, item in enumerate(answers.candidates[0])}
+        for at, place in enumerate(place_of.get(int(number), -1) for number in numbers):
+            if place >= 0:
+                changed = np.tile(features[place], (len(names) + 1, 1))
+                for row, columns in enumerate(groups(len(self.config.parts)), start=1):
+                    changed[row, columns] = average[columns]
+                values = learned.stack.scores(changed, features)
+                found[at] = _named_shares(names, np.maximum(values[0] - values[1:], 0))
+        return found
 
     def state(self) -> Arrays:
         """The parts' states, each under its place, and what the blend learned itself."""
@@ -235,6 +246,7 @@ class Hybrid:
         arrays |= {"stack.center": learned.stack.center, "stack.spread": learned.stack.spread}
         for place, network in enumerate(learned.stack.networks):
             arrays |= {f"stack.{place}.out": network.out, f"stack.{place}.linear": network.linear}
+            arrays[f"stack.{place}.rivals"] = network.rivals
             for depth, (weight, bias) in enumerate(
                 zip(network.weights, network.biases, strict=True)
             ):
@@ -260,6 +272,7 @@ class Hybrid:
         depths = range(len(config.stack.hidden))
         networks = [
             Network(
+                rivals=state[f"stack.{place}.rivals"],
                 weights=tuple(state[f"stack.{place}.w{depth}"] for depth in depths),
                 biases=tuple(state[f"stack.{place}.b{depth}"] for depth in depths),
                 out=state[f"stack.{place}.out"],
@@ -278,57 +291,74 @@ class Hybrid:
         return model
 
     def _fit_parts(
-        self, sessions: Sessions, *, n_items: int, seeds: IntArray, told: _Told
+        self, sessions: Sessions, *, n_items: int, seeds: IntArray, steps: _Steps
     ) -> tuple[Scorer, ...]:
         scorers = []
         for part, seed in zip(self.config.parts, seeds, strict=False):
-            scorer = make(part.kind, part.settings)
-            scorers.append(scorer.fit(sessions, n_items=n_items, rng=np.random.default_rng(seed)))
-            told(f"{part.kind} fitted")
+            scorer = make(part.kind, part.settings).fit(
+                sessions,
+                n_items=n_items,
+                rng=np.random.default_rng(seed),
+                progress=steps.inner(part.kind),
+            )
+            scorers.append(scorer)
+            steps.finish(f"{part.kind} fitted")
         return tuple(scorers)
 
-    def _blank(self, scorers: tuple[Scorer, ...], sessions: Sessions, *, life: float) -> _Learned:
+    def _pairs(self) -> dict[str, int]:
+        return {"window": self.config.window, "partners": self.config.partners}
+
+    def _blank(self, scorers: tuple[Scorer, ...], facts: Facts) -> _Learned:
         """Parts and facts without weights and stack; the items are numbered already."""
-        n_items = len(scorers[0].score(Sessions.from_lists([[]]))[0])
         nothing = np.zeros(0, dtype=np.float32)
         return _Learned(
             scorers=scorers,
-            facts=facts_of(
-                sessions,
-                n_items=n_items,
-                life=max(life, 1.0),
-                window=self.config.window,
-                partners=self.config.partners,
-            ),
-            shares=nothing,
+            facts=facts,
+            shares=np.full(len(scorers), 1 / len(scorers), dtype=np.float32),
             stack=Stacked(nothing, nothing, ()),
-            number=np.arange(n_items),
+            number=np.arange(len(facts.counts)),
         )
 
+    def _chances_of_targets(
+        self, early: _Learned, history: Sessions, targets: IntArray
+    ) -> FloatArray:
+        """The chance that each part gave what came next. Shape (questions, parts)."""
+        given = np.zeros((len(targets), len(self.config.parts)), dtype=np.float32)
+        for rows in _blocks(len(targets)):
+            chances = self._chances_of(early, history.take(rows))
+            given[rows] = chances[:, np.arange(len(rows)), targets[rows]].T
+        return given
+
     def _ask(
-        self, early: _Learned, late: Sessions, *, rng: np.random.Generator
-    ) -> tuple[FloatArray, Lesson]:
-        """Ask after every event of the held-out sessions what the next one is.
-
-        Returns the chance that each part gave each target, shape (questions, parts), and what
-        the stack learns from.
-        """
-        known = early.facts.counts > 0
-        history, targets = _questions(late, known, limit=self.config.stack.max_questions, rng=rng)
-        parts = len(self.config.parts)
-        given = [np.zeros((0, parts), dtype=np.float32)]
-        lessons = [_lesson(nothing_to_say(parts), targets[:0])]
-        for start in range(0, len(targets), _ROWS_AT_ONCE):
-            rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(targets)))
+        self, early: _Learned, history: Sessions, targets: IntArray, *, progress: Progress
+    ) -> Lesson:
+        """Have the candidates of every question described, and see where what came next is."""
+        lesson = Lesson.blank(
+            len(targets),
+            candidates=self.config.stack.candidates,
+            features=width_of(len(self.config.parts)),
+        )
+        for rows in _blocks(len(targets)):
             asked = history.take(rows)
-            chances = self._chances_of(early, asked)
-            answers = describe(chances, self._limits(), sessions=asked, facts=early.facts)
-            given.append(chances[:, np.arange(len(rows)), targets[rows]].T)
-            lessons.append(_lesson(answers, targets[rows]))
-        return np.concatenate(given), joined(lessons)
+            answers = self._describe(early, self._chances_of(early, asked), asked)
+            width = answers.candidates.shape[1]
+            lesson.features[rows, :width] = answers.features
+            lesson.counts[rows] = answers.counts
+            hit = answers.candidates == targets[rows, None]
+            lesson.targets[rows] = np.where(hit.any(axis=1), hit.argmax(axis=1), -1)
+            progress(int(rows[-1]) + 1, len(targets))
+        return lesson
 
-    def _limits(self) -> IntArray:
-        return np.array([part.candidates for part in self.config.parts], dtype=np.int64)
+    def _describe(self, learned: _Learned, chances: FloatArray, asked: Sessions) -> Answers:
+        limits = np.array([part.candidates for part in self.config.parts], dtype=np.int64)
+        return describe(
+            chances,
+            limits,
+            shares=learned.shares,
+            most=self.config.stack.candidates if self.config.blend == "stack" else limits.sum(),
+            sessions=asked,
+            facts=learned.facts,
+        )
 
     def _chances_of(self, learned: _Learned, asked: Sessions) -> FloatArray:
         """What every part makes of every item. Shape (parts, rows, items)."""
@@ -349,19 +379,17 @@ class Hybrid:
         by_rank = self.config.blend == "rank"
         if not by_rank and self._without_stack(learned):
             return
-        answers = describe(chances, self._limits(), sessions=asked, facts=learned.facts)
-        features = np.concatenate(
-            [rows[:count] for rows, count in zip(answers.features, answers.counts, strict=True)]
-        )
-        if by_rank:
-            values = fused_ranks(features[:, 2 : len(chances) * A_PART : A_PART], learned.shares)
-        else:
-            values = learned.stack.scores(features)
-        start = 0
+        answers = self._describe(learned, chances, asked)
         for row, count in enumerate(answers.counts):
-            own = values[start : start + count]
-            blended[row, answers.candidates[row, :count]] = own - own.min(initial=np.inf) + 2.0
-            start += count
+            features = answers.features[row, :count]
+            if by_rank:
+                reciprocal = features[:, 2 : len(chances) * A_PART : A_PART]
+                values = fused_ranks(reciprocal, learned.shares)
+            else:
+                values = learned.stack.scores(features)
+            blended[row, answers.candidates[row, :count]] = (
+                values - values.min(initial=np.inf) + 2.0
+            )
 
     def _names(self) -> tuple[str, ...]:
         kinds = [part.kind for part in self.config.parts]
@@ -376,15 +404,38 @@ _EVIDENCE = ("seen in this visit", "popular", "follows", "together")
 """What the stack knows besides the parts' answers, in the order of `_groups`."""
 
 
-class _Told:
-    """Counts the steps of `fit` for whoever wants to know."""
+class _Steps:
+    """Tells how far `fit` is, in hundredths of steps that are held for equally long."""
 
     def __init__(self, progress: Progress, total: int) -> None:
         self._progress, self._total, self._done = progress, total, 0
 
-    def __call__(self, note: str) -> None:
+    def inner(self, name: str) -> Progress:
+        """What one step tells of itself."""
+
+        def tell(done: int, total: int, note: str = "") -> None:
+            share = min(int(100 * done / max(total, 1)), 99)
+            self._tell(100 * self._done + share, f"{name}: {note}" if note else name)
+
+        return tell
+
+    def finish(self, note: str) -> None:
+        """One step is done."""
         self._done += 1
-        self._progress(self._done, self._total, note)
+        self._tell(100 * self._done, note)
+
+    def end(self) -> None:
+        """All is done."""
+        self._tell(100 * self._total, "ready")
+
+    def _tell(self, done: int, note: str) -> None:
+        self._progress(done, 100 * self._total, note)
+
+
+def _blocks(count: int) -> Iterator[IntArray]:
+    """The numbers below `count`, some at a time."""
+    for start in range(0, count, _ROWS_AT_ONCE):
+        yield np.arange(start, min(start + _ROWS_AT_ONCE, count))
 
 
 def _named_shares(names: Sequence[str], values: FloatArray) -> dict[str, float]:
@@ -439,17 +490,6 @@ def _questions(
         users=late.users[rows[asked]],
     )
     return history, items[asked]
-
-
-def _lesson(answers: Answers, targets: IntArray) -> Lesson:
-    offsets = np.concatenate([[0], np.cumsum(answers.counts)]).astype(np.int64)
-    filled = np.arange(answers.candidates.shape[1]) < answers.counts[:, None]
-    hit = (answers.candidates == targets[:, None]) & filled
-    return Lesson(
-        features=answers.features[filled].astype(np.float16),
-        offsets=offsets,
-        targets=np.where(hit.any(axis=1), offsets[:-1] + hit.argmax(axis=1), -1),
-    )
 
 
 def mixture_shares(chances: FloatArray, *, rounds: int = 100) -> FloatArray:

@@ -7,7 +7,7 @@ from typing import cast
 
 from momentary.models.artifact import Bundle
 from momentary.recommend.pipeline import Recommender
-from momentary.recommend.reasons import DEFAULT_REASONS, Reasons, Related
+from momentary.recommend.reasons import DEFAULT_REASONS, Reasons, Related, Sources
 from momentary.types import ItemTable, Sessions
 
 _WORDING = {
@@ -41,6 +41,7 @@ def assemble(
         table,
         related=cast(Related, bundle.scorers["related"]),
         popularity=popularity,
+        sources=scorer if isinstance(scorer, Sources) else None,
         config=config,
     )
     return Recommender(scorer, items=bundle.items, table=table, reasons=reasons)

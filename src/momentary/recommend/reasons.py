@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,42 @@ class Related(Protocol):
         ...
 
 
+@runtime_checkable
+class Sources(Protocol):
+    """Anything that knows what put an item on a list, such as a blend of models."""
+
+    def sources(self, session: IntArray, items: IntArray) -> list[dict[str, float]]:
+        """For each item the share of every model and kind of evidence; they sum to 1."""
+        ...
+
+
+_TOPICS = {
+    "seen in this visit": "again",
+    "personal_popularity": "again",
+    "together": "together",
+    "follows": "together",
+    "item_knn": "together",
+    "sequential_rules": "together",
+    "popular": "popular",
+    "popularity": "popular",
+    "vstan": "alike",
+    "vsknn": "alike",
+    "factorization": "taste",
+    "attentive_rnn": "order",
+    "gru4rec": "order",
+    "feature_rnn": "order",
+    "hierarchical_rnn": "order",
+}
+"""What a source has to do with; a second source of a kind has a number after its name."""
+
+_FROM_MODELS = {
+    "alike": "chosen in {noun}s like this one",
+    "order": "fits the order of this {noun}",
+    "taste": "fits the taste of this {noun}",
+}
+"""Said where no count could bear it out: the model itself is the reason."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReasonsConfig:
     """How reasons are worded and when they are given.
@@ -49,6 +86,8 @@ class ReasonsConfig:
         at_most: Most sentences an item.
         latest: Only this many of the session's latest distinct items are evidence.
         neighbours: How deep the list of each session item's neighbours is searched.
+        least_share: A model is given as a reason when at least this share of what put the item
+            there is its doing.
         otherwise: Said of an item that nothing else explains; None says nothing. It must be
             true of the model: one that ignores the order should not speak of it.
     """
@@ -60,6 +99,7 @@ class ReasonsConfig:
     at_most: int = 2
     latest: int = 10
     neighbours: int = 200
+    least_share: float = 0.15
     otherwise: str | None = "fits the order of this {noun}"
 
     def __post_init__(self) -> None:
@@ -69,6 +109,10 @@ class ReasonsConfig:
             value = getattr(self, name)
             if value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1.")
+        if not 0 < self.least_share <= 1:
+            raise ValueError(
+                f"least_share is {self.least_share}; it must be above 0 and at most 1."
+            )
 
 
 DEFAULT_REASONS = ReasonsConfig()
@@ -82,6 +126,8 @@ class Reasons:
         table: Names of the items; an item without a name is called by its id.
         related: Which items occur together; None leaves that reason out.
         popularity: Events of each item over what `popular_when` says. Shape (items,).
+        sources: What put an item on the list: what weighed most is said first, and models are
+            named by what they go by. None says what the counts show, the most personal first.
         config: Wording and thresholds.
     """
 
@@ -91,6 +137,7 @@ class Reasons:
         *,
         related: Related | None = None,
         popularity: NDArray[Any] | None = None,
+        sources: Sources | None = None,
         config: ReasonsConfig = DEFAULT_REASONS,
     ) -> None:
         if popularity is not None and len(popularity) != len(table):
@@ -99,13 +146,14 @@ class Reasons:
                 "count every item of the table, in its order."
             )
         self.related = related
+        self._sources = sources
         self._table = table
         self._config = config
         self._popular = _popular(popularity, config.popular_top)
 
     def with_table(self, table: ItemTable) -> Reasons:
         """The same evidence in the names of another table over the same items."""
-        renamed = Reasons(table, related=self.related, config=self._config)
+        renamed = Reasons(table, related=self.related, sources=self._sources, config=self._config)
         renamed._popular = self._popular
         return renamed
 
@@ -117,13 +165,18 @@ class Reasons:
             listed: Item indices of the list. Shape (k,).
 
         Returns:
-            For each listed item at most `at_most` sentences, the most personal first.
+            For each listed item at most `at_most` sentences, the weightiest or the most
+            personal first.
         """
         times = Counter(session.tolist())
         together = self._together(self._evidence(session), listed)
+        visited = len(session) > 0
+        shares: list[dict[str, float]] = [{}] * len(listed)
+        if self._sources is not None and visited and len(listed):
+            shares = [_by_topic(each) for each in self._sources.sources(session, listed)]
         return [
-            self._sentences(item, times[item], bond, visited=len(session) > 0)
-            for item, bond in zip(listed.tolist(), together, strict=True)
+            self._sentences(item, times[item], bond, visited=visited, shares=share)
+            for item, bond, share in zip(listed.tolist(), together, shares, strict=True)
         ]
 
     def explain_similar(self, item: int, listed: IntArray) -> list[tuple[str, ...]]:
@@ -159,25 +212,44 @@ class Reasons:
         return f"{often} with {self._name(source)} (in {count:,} {noun}{'' if count == 1 else 's'})"
 
     def _sentences(
-        self, item: int, times: int, bond: str | None, *, visited: bool
+        self,
+        item: int,
+        times: int,
+        bond: str | None,
+        *,
+        visited: bool,
+        shares: Mapping[str, float],
     ) -> tuple[str, ...]:
-        sentences = []
+        config = self._config
+        said: dict[str, str] = {}
         if times:
-            sentences.append(
-                f"you have had it before ({'once' if times == 1 else f'{times} times'})"
-            )
+            often = "once" if times == 1 else f"{times} times"
+            said["again"] = f"you have had it before ({often})"
         if bond is not None:
-            sentences.append(bond)
+            said["together"] = bond
         if item in self._popular:
-            config = self._config
-            sentences.append(f"among the {config.popular_top} most popular {config.popular_when}")
-        if not sentences and visited and self._config.otherwise is not None:
-            sentences.append(self._config.otherwise.format(noun=self._config.noun))
-        return tuple(sentences[: self._config.at_most])
+            said["popular"] = f"among the {config.popular_top} most popular {config.popular_when}"
+        for topic, words in _FROM_MODELS.items():
+            if shares.get(topic, 0.0) >= config.least_share:
+                said[topic] = words.format(noun=config.noun)
+        if not said and visited and config.otherwise is not None:
+            said["otherwise"] = config.otherwise.format(noun=config.noun)
+        weightiest = sorted(said, key=lambda topic: -shares.get(topic, 0.0))
+        return tuple(said[topic] for topic in weightiest[: config.at_most])
 
     def _name(self, item: int) -> str:
         name = self._table.names[item]
         return str(self._table.item_ids[item] if name is None else name)
+
+
+def _by_topic(shares: Mapping[str, float]) -> dict[str, float]:
+    """Add up what has to do with the same thing; the rest has no words."""
+    found: dict[str, float] = {}
+    for name, share in shares.items():
+        topic = _TOPICS.get(name) or _TOPICS.get(name.rsplit(" ", 1)[0])
+        if topic is not None:
+            found[topic] = found.get(topic, 0.0) + share
+    return found
 
 
 def _popular(popularity: NDArray[Any] | None, top: int) -> frozenset[int]:
