@@ -92,6 +92,13 @@ def analyse(task: tuple[str, int, int]) -> Draw:
         covered.append(np.abs(value - np.expm1(truth)) <= 1.96 * error)
         found.append(benjamini_hochberg(p) <= FDR)
     for rung in (2, 3):
+        if rung not in fit.ladder.rungs:
+            # A method that gives no answer counts as one that says 0, is sure of it, and is wrong.
+            print(f"{name}, seed {seed}: {fit.ladder.notes[rung]}", flush=True)
+            values.append(np.zeros(len(truth)))
+            covered.append(np.zeros(len(truth), dtype=np.bool_))
+            found.append(np.zeros(len(truth), dtype=np.bool_))
+            continue
         estimate = fit.ladder.rungs[rung].estimate
         low, high = estimate.interval(0.95)
         values.append(np.expm1(estimate.coefficients))
