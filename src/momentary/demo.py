@@ -209,7 +209,9 @@ def _promotions(home: Path, *, console: Console, bar: Callable[[str], Progress])
     page = home / "promotions.html"
     write_report(table, page)
     write_table(table, page.with_suffix(".json"))
-    for line in summary(table)[-3:]:
+    said = summary(table)
+    # The warnings belong to the numbers: a reader who sees only these lines must see them, too.
+    for line in (said[0], said[-1], *table.warnings):
         console.print(f"- {escape(line)}", soft_wrap=True)
     console.print(f"The whole report is the page {page}", soft_wrap=True)
 

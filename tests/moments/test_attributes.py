@@ -18,7 +18,7 @@ from momentary.moments.pixels import encode_jpeg, encode_png, read_picture
 from tests.moments.pictures import drawn
 
 NAMES = list(ATTRIBUTES)
-DATA = Path(os.environ.get("MOMENTARY_DATA", "../shared/data"))
+DATA = Path(os.environ.get("MOMENTARY_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 def value(pixels, name):

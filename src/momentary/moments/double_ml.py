@@ -88,8 +88,9 @@ def log_double_ml(  # noqa: PLR0913 - the estimating equation names them
             break
     else:
         raise DataError(
-            "Double machine learning does not settle; the attributes may be almost functions of "
-            "the confounders. Leave out confounders that are measured from the picture."
+            "Double machine learning does not settle: there may be too few items, a few very popular "
+            "ones may decide everything, or confounders may be measured from the picture itself. "
+            "Give more items, or leave such confounders out."
         )
     deflated = counts * np.exp(-attributes @ theta)
     return leave_out(
