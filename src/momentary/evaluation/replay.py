@@ -350,7 +350,8 @@ def _replay_factored(
     before = cpu_seconds()
     for start in range(0, len(queries), _FACTORED_AT_ONCE):
         rows = order[start : start + _FACTORED_AT_ONCE]
-        states, state_of = distinct_states(scorer, queries.history.take(rows))
+        with one_blas_thread():
+            states, state_of = distinct_states(scorer, queries.history.take(rows))
         # The same question is asked once.
         pairs, question_of = np.unique(state_of * n_items + targets[rows], return_inverse=True)
         ranks, best = np.empty(len(pairs), dtype=np.int64), []
