@@ -89,8 +89,8 @@ def log_double_ml(  # noqa: PLR0913 - the estimating equation names them
     else:
         raise DataError(
             "Double machine learning does not settle: there may be too few items, a few very "
-            "popular ones may decide everything, or confounders may be measured from the picture itself. "
-            "Give more items, or leave such confounders out."
+            "popular ones may decide everything, or confounders may be measured from the picture "
+            "itself. Give more items, or leave such confounders out."
         )
     deflated = counts * np.exp(-attributes @ theta)
     return leave_out(
