@@ -75,7 +75,13 @@ SETTINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "dropout_hidden": 0.2,
             "sample_alpha": 0.3,
         },
-        "attentive_rnn": {"epochs": 3, "n_sample": 768, "batch_predictions": 1_200},
+        "attentive_rnn": {
+            "epochs": 3,
+            "half_life": 100_000,
+            "stretches": 9,
+            "n_sample": 768,
+            "batch_predictions": 1_200,
+        },
         "hybrid": _blend("diginetica"),
     },
 }

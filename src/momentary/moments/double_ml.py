@@ -88,9 +88,9 @@ def log_double_ml(  # noqa: PLR0913 - the estimating equation names them
             break
     else:
         raise DataError(
-            "Double machine learning does not settle: there may be too few items, a few very "
-            "popular ones may decide everything, or confounders may be measured from the picture "
-            "itself. Give more items, or leave such confounders out."
+            "Double machine learning does not settle: there may be too few items, a few popular "
+            "ones may decide everything, or confounders may be measured from the picture itself. "
+            "Give more items, or leave such confounders out."
         )
     deflated = counts * np.exp(-attributes @ theta)
     return leave_out(
