@@ -4,6 +4,7 @@ import pytest
 
 from momentary.data.datasets import complete_journey_folder
 from momentary.errors import DataError
+from momentary.moments import promotions
 from momentary.moments.promotions import PromotionConfig, promotion_cells, promotion_effects
 
 
@@ -59,6 +60,16 @@ def test_the_front_page_is_told_from_the_price_and_the_product(shop):
     assert "price cut" in effect.warnings[0]
     assert any("rung 3" in each for each in table.warnings)
     assert table.scale("mailer_front").binary
+    assert "raises purchases per shopping trip" in effect.words
+
+
+def test_sales_that_differ_before_a_promotion_are_told_as_a_contrast(shop, monkeypatch):
+    monkeypatch.setattr(promotions, "leads_p", lambda *_, **__: 1e-6)
+    table = promotion_effects(shop, config=PromotionConfig(min_purchases=5))
+    (effect,) = table.effects
+    assert "raises" not in effect.words
+    assert "a contrast, because sales differ the week before already" in effect.words
+    assert any("Sales already differ in the week before" in each for each in table.warnings)
 
 
 def test_every_week_between_first_and_last_sale_is_a_cell(shop):

@@ -54,6 +54,7 @@ OUTCOME = Outcome(
     per="shopping trip",
 )
 
+_LEADS_FROM = 0.01  # below, sales differ before a promotion already
 _CUT = 0.95  # of the usual price: below it a price counts as cut
 
 _CELLS = """
@@ -276,6 +277,7 @@ def _table(
                 bare=float(bare.coefficients[place]),
                 q=float(q[place]),
                 family=float(family[place]),
+                settled=leads is None or leads >= _LEADS_FROM,
             ),
             config=config,
         )
@@ -316,7 +318,10 @@ def _table(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
-    """One place's estimate, with the price held fixed and without."""
+    """One place's estimate, with the price held fixed and without.
+
+    `settled` says that sales do not differ before a promotion already.
+    """
 
     name: str
     column: int
@@ -324,6 +329,7 @@ class _Found:
     bare: float
     q: float
     family: float
+    settled: bool
 
 
 def _effect(
@@ -354,7 +360,9 @@ def _effect(
             value / max(error, 1e-300), freedom=len(found.estimate.clusters) - 1, reach=reach
         ),
         naive=_naive(cells, used, there, level=config.level),
-        words=_sentence(PLACES[found.name][0], interval, discovered=discovered),
+        words=_sentence(
+            PLACES[found.name][0], interval, discovered=discovered, settled=found.settled
+        ),
         warnings=(
             f"{100 * cut[there].mean():.0f} % of these weeks have a price cut, against "
             f"{100 * cut[~there].mean():.0f} % of the others; without holding the price fixed the "
@@ -375,10 +383,18 @@ def _naive(cells: PromotionCells, used: BoolArray, there: BoolArray, *, level: f
     )
 
 
-def _sentence(label: str, found: Interval, *, discovered: bool) -> str:
+def _sentence(label: str, found: Interval, *, discovered: bool, settled: bool) -> str:
     numbers = f"{found.percent:+.0f} % ({found.low:+.0f} to {found.high:+.0f})"
     if not discovered:
         return f"No clear effect of the {label} on {OUTCOME.label}: {numbers}."
+    if not settled:
+        more = "higher" if found.percent > 0 else "lower"
+        return (
+            f"In weeks with the {label}, {OUTCOME.label} are {abs(found.percent):.0f} % {more} "
+            f"({found.low:+.0f} to {found.high:+.0f}) than in the same product's other weeks in "
+            "the same store at the same price: a contrast, because sales differ the week before "
+            "already."
+        )
     verb = "raises" if found.percent > 0 else "lowers"
     return (
         f"The {label} {verb} {OUTCOME.label} by {abs(found.percent):.0f} % ({found.low:+.0f} to "
@@ -403,7 +419,7 @@ def _warnings(cells: PromotionCells, used: BoolArray, leads: float | None) -> tu
         f"Promotions coincide with price cuts ({100 * cut[shown].mean():.0f} % of promoted weeks, "
         f"{100 * cut[~shown].mean():.0f} % of others); the price is held fixed.",
     ]
-    if leads is not None and leads < 0.01:
+    if leads is not None and leads < _LEADS_FROM:
         found.append(
             f"Sales already differ in the week before a promotion (p {leads:.2g}): customers wait "
             "or stock up, and promotions of several weeks run on. Read the numbers as contrasts "
