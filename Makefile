@@ -31,7 +31,11 @@ docs: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks.sessions
+	$(BIN)/python -m benchmarks.session_speed
 	$(BIN)/python -m benchmarks.sessionize
+	$(BIN)/python -m benchmarks.moments
+	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m benchmarks.chaos
 
 clean:
 	rm -rf $(VENV) demo-home .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
