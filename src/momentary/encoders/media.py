@@ -33,7 +33,7 @@ _DETAIL = 512
 _CHUNK = 1 << 16
 _TAR_BLOCK = 512
 _SUMMARY = 22  # bytes of the end record of a ZIP archive, which a comment may follow
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 _KNOWN = (
     (b"PK\x03\x04", "a ZIP archive"),
     (b"%PDF", "a PDF"),
@@ -120,9 +120,21 @@ def read_picture(content: bytes, *, name: str = "", limits: MediaLimits) -> Pict
 
 
 def pictures_in(place: Path, *, limits: MediaLimits) -> Iterator[tuple[str, bytes | DataError]]:
-    """Every picture file of a folder or an archive (ZIP, tar, tar.gz), by name.
+    """Every picture file of a folder or an archive; see `files_in`."""
+    yield from files_in(place, limits=limits, suffixes=PICTURES)
+
+
+def files_in(
+    place: Path, *, limits: MediaLimits, suffixes: tuple[str, ...]
+) -> Iterator[tuple[str, bytes | DataError]]:
+    """Every file of a folder or an archive (ZIP, tar, tar.gz) whose name ends so, by name.
 
     Archives inside archives are not opened, and nothing is unpacked to the disk.
+
+    Args:
+        place: A folder, or an archive in an allowed one.
+        limits: What may be opened.
+        suffixes: In lower case, with their dot.
 
     Yields:
         Name, and what it holds or the reason why it cannot be read.
@@ -132,16 +144,18 @@ def pictures_in(place: Path, *, limits: MediaLimits) -> Iterator[tuple[str, byte
     """
     if place.is_dir():
         for file in sorted(place.rglob("*")):
-            if file.suffix.lower() in _SUFFIXES:
+            if file.suffix.lower() in suffixes:
                 yield str(file.relative_to(place)), _or_reason(file, limits)
         return
     _require_allowed(place, limits)
     with place.open("rb") as opened:
         start = opened.read(4)
     if start.startswith(b"PK"):
-        yield from _zip_members(place, limits)
+        members = _zip_members(place, limits, suffixes)
     else:
-        yield from _tar_members(place, limits, packed=start.startswith(b"\x1f\x8b"))
+        packed = start.startswith(b"\x1f\x8b")
+        members = _tar_members(place, limits, suffixes=suffixes, packed=packed)
+    yield from members
 
 
 def _decode(image: Image.Image, limits: MediaLimits) -> Picture:
@@ -273,7 +287,9 @@ def _fetch(url: str, limits: MediaLimits, *, late: threading.Event) -> bytes | D
     return b"".join(parts) if size <= limits.max_bytes else DataError(_too_large(size, limits))
 
 
-def _zip_members(place: Path, limits: MediaLimits) -> Iterator[tuple[str, bytes | DataError]]:
+def _zip_members(
+    place: Path, limits: MediaLimits, suffixes: tuple[str, ...]
+) -> Iterator[tuple[str, bytes | DataError]]:
     _require_small_directory(place, limits)
     try:
         archive = zipfile.ZipFile(place)
@@ -282,7 +298,7 @@ def _zip_members(place: Path, limits: MediaLimits) -> Iterator[tuple[str, bytes 
     left = limits.max_archive_bytes
     with archive:
         for member in archive.infolist():
-            if not member.filename.lower().endswith(_SUFFIXES):
+            if not member.filename.lower().endswith(suffixes):
                 continue
             content = _unzip(archive, member, limits=limits)
             left -= len(content) if isinstance(content, bytes) else 0
@@ -328,7 +344,7 @@ def _require_small_directory(place: Path, limits: MediaLimits) -> None:
 
 
 def _tar_members(
-    place: Path, limits: MediaLimits, *, packed: bool
+    place: Path, limits: MediaLimits, *, suffixes: tuple[str, ...], packed: bool
 ) -> Iterator[tuple[str, bytes | DataError]]:
     """Plain headers are read by hand: tarfile would read a header of any length into memory."""
     import tarfile
@@ -354,7 +370,7 @@ def _tar_members(
                     name = _pax_path(content) or name
                     continue
                 found, name = name or member.name, ""
-                if member.isreg() and found.lower().endswith(_SUFFIXES):
+                if member.isreg() and found.lower().endswith(suffixes):
                     whole = len(content) == member.size
                     reason = (
                         "the archive ends inside it." if small else _too_large(member.size, limits)

@@ -6,6 +6,7 @@ SQLite keeps them: a batch is there whole or not at all, also after the process 
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,7 @@ CREATE TABLE IF NOT EXISTS vectors (
 CREATE TABLE IF NOT EXISTS names (
   encoder TEXT NOT NULL, name TEXT NOT NULL, content BLOB NOT NULL,
   PRIMARY KEY (encoder, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS views (view TEXT PRIMARY KEY, encoder TEXT NOT NULL);
 """
 _LOOKUP = 500
 
@@ -71,6 +73,29 @@ class VectorStore:
             query = f"SELECT content FROM vectors WHERE encoder = ? AND content IN ({marks})"
             found.update(row[0] for row in self._connection.execute(query, [encoder, *part]))
         return found
+
+    def digests(self, encoder: str, names: Sequence[str]) -> dict[str, bytes]:
+        """The content hash of those names that have one."""
+        query = (
+            "SELECT name, content FROM names WHERE encoder = ? AND name IN "
+            "(SELECT value FROM json_each(?))"
+        )
+        return dict(self._connection.execute(query, (encoder, json.dumps(list(names)))).fetchall())
+
+    def use(self, view: str, encoder: str) -> None:
+        """Remember whose vectors a view consists of from now on."""
+        with self._connection:
+            self._connection.execute("INSERT OR REPLACE INTO views VALUES (?, ?)", (view, encoder))
+
+    def views(self) -> dict[str, str]:
+        """View to encoder, as `use` was told."""
+        query = "SELECT view, encoder FROM views ORDER BY view"
+        return dict(self._connection.execute(query).fetchall())
+
+    def forget(self, name: str) -> None:
+        """Let go of a name, whatever encoder gave it a vector; the vectors stay for others."""
+        with self._connection:
+            self._connection.execute("DELETE FROM names WHERE name = ?", (name,))
 
     def put(
         self,
@@ -136,7 +161,7 @@ class _Opened(Generic[Content]):
 
 def encode_all(  # noqa: PLR0913 - each says something else
     sources: Iterable[tuple[str, bytes | DataError]],
-    encoder: Encoder[Content],
+    encoder: Encoder[Content] | Sequence[Encoder[Content]],
     store: VectorStore,
     *,
     decode: Callable[[str, bytes], Content],
@@ -150,30 +175,31 @@ def encode_all(  # noqa: PLR0913 - each says something else
 
     Args:
         sources: Names with what they hold, or why that cannot be read.
-        encoder: Whose version is the key.
+        encoder: Whose version is the key; several encoders look at each content, read once.
         store: Where the vectors go.
         decode: A name and what it holds to the content; a `DataError` sets it aside.
         batch: Contents that are encoded and stored together.
         total: How many sources there are, for the progress.
         progress: Told after every batch.
     """
+    encoders = list(encoder) if isinstance(encoder, Sequence) else [encoder]
     encoded, done, aside = 0, 0, list[tuple[str, str]]()
     parts = _batches(sources, batch)
     with ThreadPoolExecutor(max_workers=1) as ahead:
         waiting = ahead.submit(next, parts, None)
         while (part := waiting.result()) is not None:
             digests = [hashlib.sha256(raw).digest() for _, raw in part if isinstance(raw, bytes)]
-            known = store.known(encoder.version, digests)
-            opened = ahead.submit(_open, part, known, decode)
+            known = {each.version: store.known(each.version, digests) for each in encoders}
+            opened = ahead.submit(_open, part, set.intersection(*known.values()), decode)
             waiting = ahead.submit(next, parts, None)
             contents = opened.result()
             new = {each.digest: each.content for each in contents if each.content is not None}
-            vectors: dict[bytes, FloatArray] = {}
-            if new:
-                rows = encoder.encode(list(new.values()))
-                vectors = dict(zip(new, rows, strict=True))
             named = [(each.name, each.digest) for each in contents if not each.reason]
-            store.put(encoder.version, vectors=vectors, names=named)
+            for each in encoders:
+                lacking = [digest for digest in new if digest not in known[each.version]]
+                rows = each.encode([new[digest] for digest in lacking]) if lacking else ()
+                vectors = dict(zip(lacking, rows, strict=True))
+                store.put(each.version, vectors=vectors, names=named)
             aside += [(each.name, each.reason) for each in contents if each.reason]
             encoded += len(new)
             done += len(part)

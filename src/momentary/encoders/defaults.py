@@ -1,0 +1,196 @@
+"""Which encoders look at an item: the best that are installed, or a plain one that says so.
+
+A view is what one encoder sees of a kind of content; a picture has two (what it shows, and its
+colours), a sound up to three. Vectors of one view compare; those of two views never do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from momentary.encoders.audio import AudioLimits, read_sound
+from momentary.encoders.media import MediaLimits, read_picture
+from momentary.encoders.protocol import Encoder, Modality
+from momentary.encoders.video import VideoLimits, read_film
+from momentary.errors import DataError, SettingsError
+from momentary.types import FloatArray
+
+MODALITIES: tuple[Modality, ...] = ("text", "image", "audio", "video")
+
+WORDS: Mapping[str, str] = {
+    "text": "text",
+    "image": "picture",
+    "colour": "colours",
+    "music": "music",
+    "sound": "sound",
+    "timbre": "timbre",
+    "film": "film",
+    "tags": "attributes",
+}
+"""What a view is called in sentences."""
+
+_LONGEST_TEXT = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """One encoder at work.
+
+    Attributes:
+        name: One of `WORDS`.
+        encoder: Turns contents of the modality into vectors.
+    """
+
+    name: str
+    encoder: Encoder[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kit:
+    """The encoders of one modality.
+
+    Attributes:
+        modality: Which.
+        views: At least one.
+        remedy: What is missing and how to get it; None where nothing is.
+    """
+
+    modality: Modality
+    views: tuple[View, ...]
+    remedy: str | None
+
+    def encode(self, content: object) -> dict[str, FloatArray]:
+        """What every view says of one content, by view. Shapes (width,)."""
+        return {view.name: view.encoder.encode([content])[0] for view in self.views}
+
+
+def load_kit(modality: Modality, *, text_model: str | None = None) -> Kit:
+    """Load what is installed for one modality; it takes up to seconds.
+
+    Args:
+        modality: Which.
+        text_model: A name that sentence-transformers can load, instead of the default for texts.
+
+    Raises:
+        SettingsError: If `text_model` cannot be loaded, or nothing at all can read the modality.
+    """
+    return _LOADERS[modality](text_model)
+
+
+def decoder(
+    modality: Modality, *, limits: MediaLimits
+) -> Callable[[str, bytes], Any]:  # a content of that modality
+    """What turns a name and a file's bytes into a content; it raises `DataError` with reasons."""
+    if modality == "text":
+        return _read_text
+    if modality == "image":
+        return partial(_read_picture, limits=limits)
+    if modality == "audio":
+        return partial(_read_sound, limits=AudioLimits(max_bytes=limits.max_bytes))
+    return partial(_read_film, limits=VideoLimits(max_bytes=limits.max_bytes))
+
+
+def _text(text_model: str | None) -> Kit:
+    from momentary.encoders.hashed import HashedWords
+    from momentary.encoders.text import HubSentenceEncoder, SentenceEncoder
+
+    if text_model is not None:
+        return _kit("text", [View(name="text", encoder=HubSentenceEncoder(text_model))])
+    try:
+        return _kit("text", [View(name="text", encoder=SentenceEncoder())])
+    except SettingsError as error:
+        remedy = f"texts are compared by their words, not by meaning: {error}"
+        return _kit("text", [View(name="text", encoder=HashedWords())], remedy=remedy)
+
+
+def _image(_: str | None) -> Kit:
+    from momentary.encoders.colour import ColourHistogram
+
+    colour = View(name="colour", encoder=ColourHistogram())
+    try:
+        return _kit("image", [View(name="image", encoder=_picture_network()), colour])
+    except SettingsError as error:
+        remedy = f"pictures are compared by their colours alone: {error}"
+        return _kit("image", [colour], remedy=remedy)
+
+
+def _audio(_: str | None) -> Kit:
+    from momentary.encoders.audio import MFCC
+
+    views, missing = [View(name="timbre", encoder=MFCC())], []
+    for name, load in (("music", _musicnn), ("sound", _aisfx)):
+        try:
+            views.insert(0, View(name=name, encoder=load()))
+        except SettingsError as error:
+            missing.append(str(error))
+    remedy = f"sounds are compared by timbre alone: {'; '.join(missing)}"
+    return _kit("audio", views, remedy=remedy if len(views) == 1 else None)
+
+
+def _video(_: str | None) -> Kit:
+    from momentary.encoders.colour import ColourHistogram
+    from momentary.encoders.video import FilmEncoder
+
+    try:
+        return _kit("video", [View(name="film", encoder=FilmEncoder(_picture_network()))])
+    except SettingsError as error:
+        plain = View(name="film", encoder=FilmEncoder(ColourHistogram()))
+        remedy = f"films are compared by the colours of their scenes alone: {error}"
+        return _kit("video", [plain], remedy=remedy)
+
+
+_LOADERS: Mapping[Modality, Callable[[str | None], Kit]] = {
+    "text": _text,
+    "image": _image,
+    "audio": _audio,
+    "video": _video,
+}
+
+
+def _kit(modality: Modality, views: Sequence[View], *, remedy: str | None = None) -> Kit:
+    return Kit(modality=modality, views=tuple(views), remedy=remedy)
+
+
+def _picture_network() -> Encoder[Any]:
+    from momentary.encoders.image import EfficientNetLite
+
+    return EfficientNetLite()
+
+
+def _musicnn() -> Encoder[Any]:
+    from momentary.encoders.musicnn import Musicnn
+
+    return Musicnn()
+
+
+def _aisfx() -> Encoder[Any]:
+    from momentary.encoders.aisfx import AiSFX
+
+    return AiSFX()
+
+
+def _read_text(_name: str, content: bytes) -> str:
+    text = content.decode("utf-8", "replace")[:_LONGEST_TEXT]
+    if not any(each.isalnum() for each in text):
+        raise DataError("it holds no word.")
+    return text
+
+
+def _read_picture(name: str, content: bytes, *, limits: MediaLimits) -> Any:  # noqa: ANN401
+    return read_picture(content, name=name, limits=limits)
+
+
+def _read_sound(_name: str, content: bytes, *, limits: AudioLimits) -> Any:  # noqa: ANN401
+    sound = read_sound(content, limits=limits)
+    if not any(np.any(excerpt) for excerpt in sound.excerpts):
+        raise DataError("it is silent.")
+    return sound
+
+
+def _read_film(_name: str, content: bytes, *, limits: VideoLimits) -> Any:  # noqa: ANN401
+    return read_film(content, limits=limits)
