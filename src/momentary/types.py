@@ -313,12 +313,15 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
         rank: Place on the list, from 1.
         score: Higher is better; comparable inside one answer only.
         reasons: Plain sentences, true of the data the model learned from.
+        propensity: The chance that the item had to stand there, given those above it; below 1
+            only where places are left to chance.
     """
 
     item_id: str
     score: float
     rank: int
     reasons: tuple[str, ...] = ()
+    propensity: float = 1.0
 
 
 class Progress(Protocol):

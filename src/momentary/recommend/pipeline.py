@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -9,8 +10,19 @@ import numpy as np
 
 from momentary.data.vocabulary import Vocabulary
 from momentary.errors import DataError
+from momentary.recommend.arrangement import Arrangement, Exploration, Limit, Shape, Variety, arrange
+from momentary.recommend.attributes import Attributes
 from momentary.recommend.reasons import Reasons
-from momentary.recommend.rules import DEFAULT_RULES, Rules, column
+from momentary.recommend.rules import (
+    CONTENT,
+    DEFAULT_RULES,
+    Diversity,
+    Rules,
+    boosted,
+    boosts,
+    check_names,
+    column,
+)
 from momentary.recommend.rules import allowed as allowed_items
 from momentary.types import (
     BoolArray,
@@ -26,6 +38,10 @@ Rows = tuple[IntArray, IntArray]
 """Item indices stored end to end and offsets: row r is `items[offsets[r]:offsets[r + 1]]`."""
 
 _KEPT_MASKS = 128
+_PINNED = "placed here by the shop"
+_BOOSTED = "put forward by the shop"
+_EXPLORED = "shown to find out whether it is liked"
+_NOWHERE: BoolArray = np.zeros(0, dtype=np.bool_)
 _WIDEST_BLOCK = 64
 
 
@@ -135,6 +151,9 @@ class Recommender:
         items: Outside ids of the scorer's item indices.
         table: The catalogue in the same order.
         reasons: Explains the items of a list; None leaves reasons empty.
+        vectors: The items' content, for variety by content: rows of length 1, or of zeros where
+            an item has none. Shape (items, width).
+        before: A recommender over the same items whose columns are kept where they are the same.
     """
 
     def __init__(
@@ -144,6 +163,8 @@ class Recommender:
         items: Vocabulary,
         table: ItemTable,
         reasons: Reasons | None = None,
+        vectors: FloatArray | None = None,
+        before: Recommender | None = None,
     ) -> None:
         if tuple(table.item_ids) != items.ids:
             raise ValueError(
@@ -153,8 +174,14 @@ class Recommender:
         self.scorer = scorer
         self.items = items
         self.table = table
+        if vectors is not None and len(vectors) != len(items):
+            raise ValueError(f"{len(vectors)} vectors but {len(items)} items; give one an item.")
         self.reasons = reasons
+        self.vectors = vectors
+        columns = None if before is None else before.attributes
+        self.attributes: Attributes = Attributes(table, before=columns)
         self._masks: dict[bytes, BoolArray] = {}
+        self._boosts: dict[bytes, tuple[FloatArray, FloatArray]] = {}
 
     def with_table(self, table: ItemTable) -> Recommender:
         """The same recommender over other facts of its items, such as new prices and stock.
@@ -163,7 +190,14 @@ class Recommender:
             ValueError: If the table holds other items.
         """
         reasons = None if self.reasons is None else self.reasons.with_table(table)
-        return Recommender(self.scorer, items=self.items, table=table, reasons=reasons)
+        return Recommender(
+            self.scorer,
+            items=self.items,
+            table=table,
+            reasons=reasons,
+            vectors=self.vectors,
+            before=self,
+        )
 
     def recommend(
         self,
@@ -172,6 +206,7 @@ class Recommender:
         k: int = 20,
         rules: Rules = DEFAULT_RULES,
         explain: bool = True,
+        rng: np.random.Generator | None = None,
     ) -> list[list[Recommendation]]:
         """Make one list of at most `k` items for every session, best first.
 
@@ -179,7 +214,7 @@ class Recommender:
             DataError: If a rule names an attribute that the catalogue does not have.
         """
         scores = self.scorer.score(sessions)
-        return self.rank_scores(scores, sessions, k=k, rules=rules, explain=explain)
+        return self.rank_scores(scores, sessions, k=k, rules=rules, explain=explain, rng=rng)
 
     def rank_scores(
         self,
@@ -189,6 +224,7 @@ class Recommender:
         k: int = 20,
         rules: Rules = DEFAULT_RULES,
         explain: bool = True,
+        rng: np.random.Generator | None = None,
     ) -> list[list[Recommendation]]:
         """Make the lists from scores that are there already, such as those of live states.
 
@@ -198,9 +234,11 @@ class Recommender:
             k: Most items a list.
             rules: What may stand on a list.
             explain: False leaves reasons empty, which is faster.
+            rng: Draws the places that `rules.explore` leaves to chance.
 
         Raises:
             DataError: If a rule names an attribute that the catalogue does not have.
+            ValueError: If places are left to chance and there is no `rng`.
         """
         if _shape(scores) != (len(sessions), len(self.items)):
             raise ValueError(
@@ -208,19 +246,27 @@ class Recommender:
                 f"{len(self.items)} items need ({len(sessions)}, {len(self.items)})."
             )
         seen = (sessions.items, sessions.offsets) if rules.exclude_seen else None
-        lists = _lists(scores, k, allowed=self._mask(rules), excluded=seen, caps=self._caps(rules))
+        scores, lifted = self._boosted(scores, rules)
+        lists = self._listed(scores, k, self._mask(rules), rules=rules, excluded=seen, rng=rng)
         reasons = self.reasons if explain else None
         return [
             self._answer(
                 best,
-                row[best],
-                None if reasons is None else reasons.explain(sessions.session(query), best),
+                row,
+                None if reasons is None else reasons.explain(sessions.session(query), best.items),
+                lifted=lifted,
+                explain=explain,
             )
             for query, (best, row) in enumerate(zip(lists, scores, strict=True))
         ]
 
     def similar(
-        self, item_id: str, *, k: int = 20, rules: Rules = DEFAULT_RULES
+        self,
+        item_id: str,
+        *,
+        k: int = 20,
+        rules: Rules = DEFAULT_RULES,
+        rng: np.random.Generator | None = None,
     ) -> list[Recommendation]:
         """List the items that are most like one item; the item itself is left out.
 
@@ -247,17 +293,50 @@ class Recommender:
             beside = np.zeros(len(self.items), dtype=np.bool_)
             beside[near.items] = True
             mask &= beside
-        best = _lists(scores, k, allowed=mask, excluded=None, caps=self._caps(rules))[0]
-        reasons = None if self.reasons is None else self.reasons.explain_similar(item, best)
-        return self._answer(best, scores[0][best], reasons)
+        scores, lifted = self._boosted(scores, rules)
+        (best,) = self._listed(scores, k, mask, rules=rules, excluded=None, rng=rng)
+        reasons = None if self.reasons is None else self.reasons.explain_similar(item, best.items)
+        return self._answer(best, scores[0], reasons, lifted=lifted, explain=True)
+
+    def check(self, rules: Rules) -> None:
+        """Refuse rules that could not be followed.
+
+        Raises:
+            DataError: If a rule names an attribute that the catalogue does not have, or content
+                where there is none.
+        """
+        check_names(rules, self.attributes)
+        if rules.diversity is not None:
+            self._variety(rules.diversity)
+
+    def mask(self, rules: Rules) -> BoolArray:
+        """The items that the rules let onto any list, whatever the visit. Shape (items,).
+
+        Raises:
+            DataError: If a rule names an attribute that the catalogue does not have.
+        """
+        return self._mask(rules).copy()
 
     def _mask(self, rules: Rules) -> BoolArray:
         """`allowed` with what many requests share kept from the last time."""
-        shared = msgspec.structs.replace(rules, exclude_seen=False, exclude_items=())
+        shared = rules
+        if rules is not DEFAULT_RULES:
+            names = () if rules.unknown == "empty" else (rules.max_per, rules.diversity)
+            shared = Rules(
+                in_stock=rules.in_stock,
+                allow=rules.allow,
+                deny=rules.deny,
+                price_min=rules.price_min,
+                price_max=rules.price_max,
+                boosts=rules.boosts if names else (),
+                max_per=rules.max_per if names else {},
+                diversity=rules.diversity if names else None,
+                unknown=rules.unknown,
+            )
         key = msgspec.json.encode(shared, order="deterministic")
         mask = self._masks.get(key)
         if mask is None:
-            mask = allowed_items(shared, self.table)
+            mask = allowed_items(shared, self.table, attributes=self.attributes)
             if self.table.hidden is not None:
                 mask &= ~self.table.hidden
             if len(self._masks) >= _KEPT_MASKS:
@@ -270,22 +349,132 @@ class Recommender:
         own[unwanted[unwanted >= 0]] = False
         return own
 
+    def _boosted(self, scores: FloatArray, rules: Rules) -> tuple[FloatArray, BoolArray | None]:
+        """Scores after the boosts, and which items were lifted."""
+        if not rules.boosts:
+            return scores, None
+        key = msgspec.json.encode(rules.boosts)
+        found = self._boosts.get(key)
+        if found is None:
+            if rules.unknown == "refuse":
+                check_names(rules, self.attributes)
+            found = boosts(rules, self.attributes)
+            if len(self._boosts) >= _KEPT_MASKS:
+                self._boosts.clear()
+            self._boosts[key] = found
+        lift, raised = found
+        after = boosted(rules, scores, lift=lift, raised=raised)
+        return after, (lift >= 1) & (raised >= 0) & ((lift > 1) | (raised > 0))
+
+    def _listed(
+        self,
+        scores: FloatArray,
+        k: int,
+        mask: BoolArray,
+        *,
+        rules: Rules,
+        excluded: Rows | None,
+        rng: np.random.Generator | None,
+    ) -> list[Arrangement]:
+        """The places of every row's list."""
+        explore = None if rules.explore is None or rules.explore.share == 0 else rules.explore
+        if explore is not None and rng is None:
+            raise ValueError("rules leave places to chance; give an rng to draw them with.")
+        if not rules.pins and rules.diversity is None and explore is None:
+            caps = self._caps(rules)
+            plain = _lists(scores, k, allowed=mask, excluded=excluded, caps=caps)
+            return [_certain(items) for items in plain]
+        shape = Shape(
+            pins=self._pinned(rules, mask),
+            limits=[
+                Limit(codes=self.attributes.column(name).codes, most=most)
+                for name, most in rules.max_per.items()
+            ],
+            variety=None if rules.diversity is None else self._variety(rules.diversity),
+            exploration=None
+            if explore is None or rng is None
+            else Exploration(share=explore.share, pool=explore.pool, rng=rng),
+        )
+        return [
+            arrange(
+                row, k, top=_best_first(row, _row_mask(mask, excluded, query=query)), shape=shape
+            )
+            for query, row in enumerate(scores)
+        ]
+
+    def _pinned(self, rules: Rules, mask: BoolArray) -> dict[int, int]:
+        """Item by place, from 0, of the pins that may be shown."""
+        found = {pin.rank - 1: self.items.index(pin.item_id) for pin in rules.pins}
+        return {place: item for place, item in found.items() if item >= 0 and mask[item]}
+
+    def _variety(self, diversity: Diversity) -> Variety:
+        if diversity.by != CONTENT:
+            codes = self.attributes.column(diversity.by).codes
+            return Variety(strength=diversity.strength, codes=codes)
+        if self.vectors is None:
+            raise DataError(
+                'diversity by "content" needs vectors of the items, and the model at work has '
+                "none; name an attribute, such as category."
+            )
+        return Variety(strength=diversity.strength, vectors=self.vectors)
+
     def _caps(self, rules: Rules) -> list[tuple[ObjectArray, int]]:
-        return [(column(self.table, name), most) for name, most in rules.max_per.items()]
+        table = self.table
+        return [
+            (column(table, name), most)
+            for name, most in rules.max_per.items()
+            if rules.unknown == "refuse" or name in table.attributes
+        ]
 
     def _answer(
-        self, best: IntArray, values: FloatArray, reasons: list[tuple[str, ...]] | None
+        self,
+        best: Arrangement,
+        row: FloatArray,
+        reasons: list[tuple[str, ...]] | None,
+        *,
+        lifted: BoolArray | None,
+        explain: bool,
     ) -> list[Recommendation]:
         ids = self.items.ids
-        return [
-            Recommendation(
-                item_id=ids[item],
-                score=score,
-                rank=place + 1,
-                reasons=() if reasons is None else reasons[place],
+        values, chances = row[best.items].tolist(), best.propensities
+        found = []
+        for place, (item, score) in enumerate(zip(best.items.tolist(), values, strict=True)):
+            said = () if reasons is None else reasons[place]
+            if explain:
+                said = (*_marks(best, place, lifted=lifted is not None and lifted[item]), *said)
+            found.append(
+                Recommendation(
+                    item_id=ids[item],
+                    score=score,
+                    rank=place + 1,
+                    reasons=said,
+                    propensity=chances[place] if chances else 1.0,
+                )
             )
-            for place, (item, score) in enumerate(zip(best.tolist(), values.tolist(), strict=True))
-        ]
+        return found
+
+
+def _certain(items: IntArray) -> Arrangement:
+    """A list of which nothing was left to chance."""
+    return Arrangement(items=items, propensities=(), explored=_NOWHERE, pinned=_NOWHERE)
+
+
+def _marks(best: Arrangement, place: int, *, lifted: bool) -> tuple[str, ...]:
+    """What the rules had to do with an item's place."""
+    marks = (
+        (_PINNED, len(best.pinned) > 0 and best.pinned[place]),
+        (_EXPLORED, len(best.explored) > 0 and best.explored[place]),
+        (_BOOSTED, lifted),
+    )
+    return tuple(words for words, applies in marks if applies)
+
+
+def _best_first(row: FloatArray, mask: BoolArray) -> Callable[[int], IntArray]:
+    def best(count: int) -> IntArray:
+        _refuse_nan(row, 0)
+        return _row_top(row, count, mask)
+
+    return best
 
 
 def _lists(
