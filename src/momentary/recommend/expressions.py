@@ -180,9 +180,9 @@ def parse(text: str) -> Expression:
     Raises:
         ExpressionError: Where it stops making sense, and what could stand there.
 
-    >>> parse('price <')  # doctest: +ELLIPSIS
+    >>> parse("price <")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    momentary.recommend.expressions.ExpressionError: line 1, column 8: the condition ends too early...
+    momentary.recommend.expressions.ExpressionError: line 1, column 8: the condition ends...
     """
     from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 
