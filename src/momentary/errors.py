@@ -13,6 +13,10 @@ class SettingsError(MomentaryError):
     """A setting is unknown or has a value that cannot work."""
 
 
+class StorageError(MomentaryError):
+    """A database or its disk gives or takes nothing now; nothing was changed, so try again."""
+
+
 class LeakError(MomentaryError):
     """Training data would contain what the test asks about."""
 

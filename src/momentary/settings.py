@@ -22,6 +22,8 @@ KEY_SCOPES = frozenset({"write", "read", "admin"})
 """What a key may be for: recording events; recommendations and reading; everything."""
 
 _KEY = re.compile(r"(?P<scopes>[a-z+]+):(?P<digest>[0-9a-f]{64})")
+_POSTGRESQL = re.compile(r"postgresql(\+psycopg)?://")
+_SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _ORIGIN = re.compile(r"https?://[^/\s]+")
 
 
@@ -90,6 +92,43 @@ class ServeSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StorageSettings:
+    """Where the catalogue and the live event log are, and when the log is compacted.
+
+    Attributes:
+        database_url: A PostgreSQL server, such as "postgresql+psycopg://shop@db.example/shop";
+            None for SQLite files in the workspace's folder.
+        schema: Schema of the server that holds the tables.
+        keep_days: Events and answers of so many days stay in the live log: compaction takes older
+            ones. Popular and trending items need the last 8.
+        compact_events: A service compacts once the log holds more than so many events and
+            answers; 0 for never.
+        idempotency_days: An `event_id` that compaction moved counts once for so many days more.
+    """
+
+    database_url: str | None = field(default=None, repr=False)
+    schema: str = "public"
+    keep_days: int = 14
+    compact_events: int = 2_000_000
+    idempotency_days: int = 30
+
+    def __post_init__(self) -> None:
+        if self.database_url is not None and not _POSTGRESQL.match(self.database_url):
+            raise SettingsError(
+                "storage.database_url is not of the form postgresql+psycopg://USER@HOST/DATABASE; "
+                "leave it out for SQLite files in the workspace."
+            )
+        if not _SCHEMA.fullmatch(self.schema):
+            raise SettingsError(
+                f"storage.schema is {self.schema!r}; use small letters, digits and underscores, "
+                "such as 'shop_1'."
+            )
+        _check_range("storage.keep_days", self.keep_days, 8, 36_500)
+        _check_range("storage.compact_events", self.compact_events, 0, 10**12)
+        _check_range("storage.idempotency_days", self.idempotency_days, 0, 36_500)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that can be set.
 
@@ -101,6 +140,11 @@ class Settings:
     home: Path = Path("momentary-home")
     data: Path | None = None
     serve: ServeSettings = field(default_factory=ServeSettings)
+    storage: StorageSettings = field(default_factory=StorageSettings)
+
+
+_Section = type[ServeSettings] | type[StorageSettings]
+_SECTIONS: dict[str, _Section] = {"serve": ServeSettings, "storage": StorageSettings}
 
 
 def load_settings(file: Path | None = None, *, environ: Mapping[str, str]) -> Settings:
@@ -117,17 +161,28 @@ def load_settings(file: Path | None = None, *, environ: Mapping[str, str]) -> Se
     """
     values = _environment(environ)
     table = {} if file is None else _read(file)
-    serve: object = table.pop("serve", {})
-    if not isinstance(serve, dict):
-        raise SettingsError(f"serve is {serve!r} in {file}; write its keys under [serve].")
+    sections: dict[str, dict[str, Any]] = {}
+    for section, cls in _SECTIONS.items():
+        given: object = table.pop(section, {})
+        if not isinstance(given, dict):
+            raise SettingsError(
+                f"{section} is {given!r} in {file}; write its keys under [{section}]."
+            )
+        sections[section] = {
+            key: _typed(cls, key, value, section=section) for key, value in given.items()
+        }
     top = {key: _typed(Settings, key, value) for key, value in table.items()}
-    sections = {key: _typed(ServeSettings, key, value) for key, value in serve.items()}
     for (section, key), text in values.items():
         if section:
-            sections[key] = _typed(ServeSettings, key, text, is_text=True)
+            cls = _SECTIONS[section]
+            sections[section][key] = _typed(cls, key, text, section=section, is_text=True)
         else:
             top[key] = _typed(Settings, key, text, is_text=True)
-    return Settings(**top, serve=ServeSettings(**sections))
+    return Settings(
+        **top,
+        serve=ServeSettings(**sections["serve"]),
+        storage=StorageSettings(**sections["storage"]),
+    )
 
 
 def read_key(entry: str) -> tuple[frozenset[str], str]:
@@ -198,9 +253,10 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _environment(environ: Mapping[str, str]) -> dict[tuple[str, str], str]:
     names = {f"{PREFIX}{key.name.upper()}": ("", key.name) for key in fields(Settings)}
-    del names[f"{PREFIX}SERVE"]
-    for key in fields(ServeSettings):
-        names[f"{PREFIX}SERVE_{key.name.upper()}"] = ("serve", key.name)
+    for section, cls in _SECTIONS.items():
+        del names[f"{PREFIX}{section.upper()}"]
+        for key in fields(cls):
+            names[f"{PREFIX}{section.upper()}_{key.name.upper()}"] = (section, key.name)
     for name in environ:
         if name.startswith(PREFIX) and name not in names:
             raise SettingsError(_unknown(name, names))
@@ -208,9 +264,14 @@ def _environment(environ: Mapping[str, str]) -> dict[tuple[str, str], str]:
 
 
 def _typed(
-    cls: type[Settings] | type[ServeSettings], key: str, value: object, *, is_text: bool = False
+    cls: type[Settings] | _Section,
+    key: str,
+    value: object,
+    *,
+    section: str = "",
+    is_text: bool = False,
 ) -> Any:  # noqa: ANN401 - the type is the field's
-    prefix = "serve." if cls is ServeSettings else ""
+    prefix = f"{section}." if section else ""
     hints = get_type_hints(cls)
     if key not in hints:
         raise SettingsError(_unknown(prefix + key, [prefix + each for each in hints]))

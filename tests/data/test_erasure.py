@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 
 from momentary.data import erasure
 from momentary.data.erasure import Person, erase, finish_pending, person_of
-from momentary.data.events import EventLog, Exposure
+from momentary.data.events import Exposure
 from momentary.data.importer import import_files, import_table
 from momentary.data.workspace import Workspace
 from momentary.types import Event
@@ -27,8 +28,8 @@ def _events(rows):
     return table.append_column("event_type", pa.array(["view_item"] * len(rows)))
 
 
-def _filled(root):
-    workspace = Workspace.open(root, create=True)
+def _filled(root, storage):
+    workspace = Workspace.open(root, create=True, storage=storage)
     rows = [
         ("e1", SECRET, BROWSER, "visit-1", "tea", 1),
         ("e2", None, BROWSER, "visit-0", "milk", 2),
@@ -38,7 +39,7 @@ def _filled(root):
         *((f"o{n}", f"user-{n}", None, None, "tea", 10 + n) for n in range(40)),
     ]
     import_table(workspace, _events(rows), kind="events", source="shop")
-    with closing(EventLog(workspace.log_path)) as log:
+    with closing(workspace.open_log()) as log:
         log.append(
             [
                 Event(
@@ -86,8 +87,8 @@ def _holds(root, text):
     return [path for path, content in _bytes_of(root).items() if text.encode() in content]
 
 
-def test_a_person_is_known_by_ids_that_are_nobody_elses(tmp_path):
-    with _filled(tmp_path) as workspace:
+def test_a_person_is_known_by_ids_that_are_nobody_elses(tmp_path, storage):
+    with _filled(tmp_path, storage) as workspace:
         person = person_of(workspace, SECRET)
         stranger = person_of(workspace, "nobody")
 
@@ -95,10 +96,10 @@ def test_a_person_is_known_by_ids_that_are_nobody_elses(tmp_path):
     assert stranger == Person(user_ids=("nobody",))
 
 
-def test_no_byte_of_the_ids_is_left_and_the_others_keep_everything(tmp_path):
+def test_no_byte_of_the_ids_is_left_and_the_others_keep_everything(tmp_path, storage):
     bad = tmp_path / "bad.csv"
     home = tmp_path / "home"
-    workspace = _filled(home)
+    workspace = _filled(home, storage)
     bad.write_text(
         f"user_id,item_id,event_type,timestamp\n{SECRET},tea,view_item,not a time\n"
         "user-3,tea,view_item,not a time either\n"
@@ -125,24 +126,32 @@ def test_no_byte_of_the_ids_is_left_and_the_others_keep_everything(tmp_path):
     assert _holds(home, "user-3")
 
 
-def test_erasing_a_stranger_changes_nothing(tmp_path):
-    with _filled(tmp_path) as workspace:
+def test_erasing_a_stranger_changes_nothing(tmp_path, storage):
+    with _filled(tmp_path, storage) as workspace:
         before = _left(workspace)
         receipt = erase(workspace, person_of(workspace, "nobody"), now_us=NOW_US)
         assert _left(workspace) == before
     assert (receipt.events, receipt.exposures, receipt.segments, receipt.rejects) == (0, 0, 0, 0)
 
 
-def test_nobody_cannot_be_erased(tmp_path):
-    with _filled(tmp_path) as workspace, pytest.raises(ValueError, match="nobody is named"):
+def test_nobody_cannot_be_erased(tmp_path, storage):
+    with (
+        _filled(tmp_path, storage) as workspace,
+        pytest.raises(ValueError, match="nobody is named"),
+    ):
         erase(workspace, Person(), now_us=NOW_US)
 
 
+def _told(storage):
+    return json.dumps({"database_url": storage.database_url, "schema": storage.schema})
+
+
 _CUT_OFF = """
-import os, signal, sys
+import json, os, signal, sys
 from pathlib import Path
 from momentary.data import erasure
 from momentary.data.workspace import Workspace
+from momentary.settings import StorageSettings
 
 unlink = Path.unlink
 def dies(path, *args, **rest):
@@ -151,16 +160,17 @@ def dies(path, *args, **rest):
     unlink(path, *args, **rest)
 
 Path.unlink = dies
-with Workspace.open(Path(sys.argv[1])) as workspace:
+storage = StorageSettings(**json.loads(sys.argv[3]))
+with Workspace.open(Path(sys.argv[1]), storage=storage) as workspace:
     erasure.erase(workspace, erasure.person_of(workspace, sys.argv[2]), now_us=1)
 """
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows knows no SIGKILL.")
-def test_an_erasure_that_was_killed_is_finished(tmp_path):
-    with _filled(tmp_path) as workspace:
+def test_an_erasure_that_was_killed_is_finished(tmp_path, storage):
+    with _filled(tmp_path, storage) as workspace:
         killed = subprocess.run(
-            [sys.executable, "-c", _CUT_OFF, str(tmp_path), SECRET], check=False
+            [sys.executable, "-c", _CUT_OFF, str(tmp_path), SECRET, _told(storage)], check=False
         )
         assert killed.returncode == -signal.SIGKILL
         assert _holds(tmp_path, SECRET)

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from momentary.data.detection import detect
 from momentary.data.importer import import_files, import_table
 from momentary.data.workspace import IMPORTS, Workspace
 from momentary.errors import DataError
+from momentary.types import Event
 
 SECOND = 1_500_000_000
 
@@ -91,15 +91,15 @@ def test_two_equal_lines_of_a_basket_stay_two(workspace, tmp_path, monkeypatch):
 
 
 def test_given_event_ids_count_once_and_the_live_log_counts(workspace, tmp_path):
-    from_log = ("e2", "u", "i", SECOND * 10**6)
-    with closing(sqlite3.connect(workspace.log_path)) as connection, connection:
-        names = ", ".join(formats.EVENT_SCHEMA.names)
-        connection.execute(f"CREATE TABLE events (seq INTEGER PRIMARY KEY, {names})")
-        connection.execute(
-            "INSERT INTO events (event_id, user_id, item_id, timestamp_us, event_type) "
-            "VALUES (?, ?, ?, ?, 'view_item')",
-            from_log,
-        )
+    live = Event(
+        event_id="e2",
+        user_id="u",
+        item_id="i",
+        event_type="view_item",
+        timestamp_us=SECOND * 10**6,
+    )
+    with closing(workspace.open_log()) as log:
+        log.append([live])
     rows = [(name, "u", "i", SECOND, "view") for name in ("e1", "e1", "e2", "e3")]
     header = ("event_id", "user_id", "item_id", "timestamp", "event_type")
     report = import_files(workspace, [write(tmp_path / "f.csv", rows, header)])

@@ -19,23 +19,25 @@ from momentary.data.catalog import METADATA
 from momentary.data.importer import import_table
 from momentary.data.workspace import BUCKET_SQL, HEAD, VIEW_SCHEMA, Workspace, bucket_of
 from momentary.errors import SettingsError
+from momentary.types import Event
 
 ODD = "a'b [1] *c? %d ü"
-LOG = """CREATE TABLE events (seq INTEGER PRIMARY KEY, event_id TEXT UNIQUE, user_id TEXT,
-anonymous_id TEXT, session_id TEXT, item_id TEXT, event_type TEXT, timestamp_us INTEGER,
-value REAL, price REAL, currency TEXT, quantity REAL, recommendation_id TEXT, position INTEGER,
-properties TEXT)"""
 
 
 def log_rows(workspace, rows):
-    with closing(sqlite3.connect(workspace.log_path)) as connection, connection:
-        connection.execute(LOG)
-        connection.executemany(
-            "INSERT INTO events "
-            "(event_id, anonymous_id, item_id, event_type, timestamp_us, position) "
-            "VALUES (?, ?, ?, 'view_item', ?, 3)",
-            rows,
+    events = [
+        Event(
+            event_id=event_id,
+            anonymous_id=anonymous_id,
+            item_id=item_id,
+            event_type="view_item",
+            timestamp_us=timestamp_us,
+            position=3,
         )
+        for event_id, anonymous_id, item_id, timestamp_us in rows
+    ]
+    with closing(workspace.open_log()) as log:
+        log.append(events)
 
 
 def view(workspace, query):

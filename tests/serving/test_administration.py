@@ -16,6 +16,8 @@ from momentary.settings import api_key_digest
 from momentary.types import Sessions
 from tests.serving.world import NOW_US, ask, ask_together, event, opened
 
+pytestmark = pytest.mark.usefixtures("over_both")
+
 SECRET = "person-77/ü"
 PATH = "/v1/users/person-77%2F%C3%BC"
 
@@ -253,6 +255,7 @@ def test_too_many_at_once_are_asked_to_come_again(tmp_path):
     assert all(each.headers["retry-after"] for each in answers if each.status_code == 429)
 
 
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
 def test_an_erasure_that_was_cut_off_is_finished_at_the_start(tmp_path, store):
     from momentary.serving import startup
 

@@ -11,6 +11,8 @@ from momentary.serving.schemas import EventIn, ItemIn, RecommendIn
 from momentary.settings import api_key_digest
 from tests.serving.world import ITEMS, NOW_US, ask, event, opened
 
+pytestmark = pytest.mark.usefixtures("over_both")
+
 JSON = {"content-type": "application/json"}
 
 

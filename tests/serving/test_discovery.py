@@ -2,6 +2,8 @@ import pytest
 
 from tests.serving.world import ITEMS, NOW_US, ask, event, opened
 
+pytestmark = pytest.mark.usefixtures("over_both")
+
 DAY_S = 86_400
 
 

@@ -1,9 +1,7 @@
-import sqlite3
-
 import pytest
 
 from momentary.data.events import EventLog
-from momentary.errors import SettingsError
+from momentary.errors import SettingsError, StorageError
 from tests.serving.world import (
     ITEMS,
     NOW_US,
@@ -17,6 +15,8 @@ from tests.serving.world import (
     make_recommender,
     opened,
 )
+
+pytestmark = pytest.mark.usefixtures("over_both")
 
 
 def _ids(answer):
@@ -39,6 +39,7 @@ def test_a_click_changes_the_answer_in_the_same_request(tmp_path, scorer):
     assert _ids(after) == _ids(again)
 
 
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)  # two shops, two databases
 def test_both_kinds_of_scorer_give_the_same_lists(tmp_path):
     lists = []
     for name, scorer in (("whole", EchoScorer()), ("live", LiveEchoScorer())):
@@ -88,13 +89,17 @@ def test_a_basket_counts_in_its_answer_only(tmp_path):
     assert events == 0
 
 
-def test_the_requests_of_a_tick_share_one_product_and_one_commit(tmp_path):
+def test_the_requests_of_a_tick_share_one_product_and_one_commit(tmp_path, monkeypatch):
     scorer = LiveEchoScorer()
     with opened(tmp_path, scorer) as app:
-        commits = []
-        app.engine._log._connection.set_trace_callback(
-            lambda sql: commits.append(sql) if sql == "COMMIT" else None
-        )
+        commits, log = [], app.engine._log._log
+        transact = log.transact
+
+        def counted(work):
+            commits.append("COMMIT")
+            return transact(work)
+
+        monkeypatch.setattr(log, "transact", counted)
         requests = [
             ("POST", "/v1/recommend", {"json": {"event": event(f"s{n}", "i1"), "k": 3 + n % 2}})
             for n in range(12)
@@ -197,7 +202,7 @@ def test_a_fallback_over_other_items_is_refused(tmp_path):
 
 def test_when_the_commit_fails_nothing_has_happened(tmp_path, monkeypatch):
     def full(*_args, **_kwargs):
-        raise sqlite3.OperationalError("database or disk is full")
+        raise StorageError("database or disk is full")
 
     with opened(tmp_path) as app:
         before = _recommend(app, session_id="s")

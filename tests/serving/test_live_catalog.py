@@ -24,6 +24,8 @@ from tests.serving.world import (
     opened,
 )
 
+pytestmark = pytest.mark.usefixtures("over_both")
+
 
 def _ids(app, **body):
     answer = ask(app, "POST", "/v1/recommend", json={"k": 100, **body})
@@ -131,6 +133,7 @@ def test_changes_at_once_end_as_the_catalogue_has_them(tmp_path):
     assert table.available.tolist() == stored.available.tolist()
 
 
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
 def test_a_catalogue_that_is_held_is_a_503_changes_nothing_and_stops_nobody(tmp_path, monkeypatch):
     impatient = sa.create_engine(
         f"sqlite:///{tmp_path / 'workspace.sqlite'}", connect_args={"timeout": 0.2}

@@ -24,7 +24,7 @@ from momentary.data.workspace import Workspace
 from momentary.recommend.pipeline import Recommender
 from momentary.serving.app import Application, create_app
 from momentary.serving.server import serve
-from momentary.settings import ServeSettings
+from momentary.settings import ServeSettings, StorageSettings
 from momentary.types import FloatArray, IntArray, ItemTable, Sessions
 
 ROOT = Path(__file__).parents[2]
@@ -84,8 +84,14 @@ def _empty_database() -> bytes:
         return (Path(folder) / "workspace.sqlite").read_bytes()
 
 
+STORAGE = StorageSettings()
+"""Where the homes of a test lie; `over_both` changes it."""
+
+
 def make_home(root: Path) -> Workspace:
     """A workspace without its migrations being run every time, which takes longest."""
+    if STORAGE.database_url is not None:
+        return Workspace.open(root, storage=STORAGE)
     database = root / "workspace.sqlite"
     if not database.exists():
         database.write_bytes(_empty_database())
@@ -115,18 +121,19 @@ def opened(
     clock_us: Any = lambda: NOW_US,
     **limits: Any,
 ) -> Iterator[Application]:
-    app = create_app(
-        make_home(root),
-        make_recommender(scorer),
-        model_version="v1",
-        settings=ServeSettings(**limits),
-        fallback=fallback,
-        clock_us=clock_us,
-    )
-    try:
-        yield app
-    finally:
-        app.close()
+    with make_home(root) as home:
+        app = create_app(
+            home,
+            make_recommender(scorer),
+            model_version="v1",
+            settings=ServeSettings(**limits),
+            fallback=fallback,
+            clock_us=clock_us,
+        )
+        try:
+            yield app
+        finally:
+            app.close()
 
 
 def ask(app: Application, method: str, path: str, **request: Any) -> httpx.Response:

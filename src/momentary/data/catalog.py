@@ -12,15 +12,18 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from momentary.errors import DataError
+from momentary.errors import DataError, StorageError
 from momentary.types import Item, ItemTable, ObjectArray
 
 METADATA = sa.MetaData()
 
+BY_BYTES = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+"""Text whose order is the same on every server, whatever its language."""
+
 ITEMS = sa.Table(
     "items",
     METADATA,
-    sa.Column("item_id", sa.Text, primary_key=True),
+    sa.Column("item_id", BY_BYTES, primary_key=True),
     sa.Column("group_id", sa.Text),
     sa.Column("name", sa.Text),
     sa.Column("description", sa.Text),
@@ -79,12 +82,12 @@ class Catalog:
         Raises:
             DataError: If the database cannot be written, such as while an import is at it.
         """
-        with self._write() as connection:
+        with writing(self.engine) as connection:
             return upsert_rows(connection, map(_row, items))
 
     def get(self, item_id: str) -> Item | None:
         """The item, or None when the catalogue does not know it."""
-        with self.engine.connect() as connection:
+        with self._read() as connection:
             query = _ITEM.where(ITEMS.c.item_id == item_id)
             found = connection.execute(query).mappings().first()
         return None if found is None else _item(found)
@@ -97,7 +100,7 @@ class Catalog:
         Raises:
             DataError: If the database cannot be written, such as while an import is at it.
         """
-        with self._write() as connection:
+        with writing(self.engine) as connection:
             query = sa.select(ITEMS.c.item_id).where(ITEMS.c.item_id == item_id, _THERE)
             was_there = connection.execute(query).first() is not None
             upsert_rows(connection, [{**_TOMBSTONE, "item_id": item_id}], deleted=True)
@@ -106,12 +109,12 @@ class Catalog:
     def count(self) -> int:
         """How many items there are."""
         query = sa.select(sa.func.count()).select_from(ITEMS).where(_THERE)
-        with self.engine.connect() as connection:
+        with self._read() as connection:
             return int(connection.execute(query).scalar_one())
 
     def items(self) -> Iterator[Item]:
         """Every item, by ascending id."""
-        with self.engine.connect() as connection:
+        with self._read() as connection:
             for row in connection.execute(_ITEM.order_by(ITEMS.c.item_id)).mappings():
                 yield _item(row)
 
@@ -137,14 +140,13 @@ class Catalog:
         )
 
     @contextmanager
-    def _write(self) -> Iterator[sa.Connection]:
+    def _read(self) -> Iterator[sa.Connection]:
         try:
-            with self.engine.begin() as connection:
+            with self.engine.connect() as connection:
                 yield connection
-        except sa.exc.OperationalError as error:
-            raise DataError(
-                f"the catalogue cannot be written ({error.orig}); try again later, because an "
-                "import holds it until it ends."
+        except sa.exc.DBAPIError as error:
+            raise StorageError(
+                f"the catalogue cannot be read ({error.orig}); see to its database."
             ) from error
 
     def _known(self, ids: Sequence[str]) -> dict[str, _Row]:
@@ -152,9 +154,28 @@ class Catalog:
         query = sa.select(ITEMS.c.item_id, *(ITEMS.c[name] for name in _TABLE_FIELDS))
         if len(ids) <= _LOOKUP:
             query = query.where(ITEMS.c.item_id.in_(list(ids)))
-        with self.engine.connect() as connection:
+        with self._read() as connection:
             found = connection.execute(query).all()
         return {item_id: tuple(row) for item_id, *row in found}
+
+
+@contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction on the catalogue.
+
+    Raises:
+        DataError: If the database cannot be written, or cannot hold a value.
+    """
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except sa.exc.OperationalError as error:
+        raise DataError(
+            f"the catalogue cannot be written ({error.orig}); try again later, because an "
+            "import holds it until it ends."
+        ) from error
+    except sa.exc.DBAPIError as error:
+        raise DataError(f"the catalogue cannot hold a value ({error.orig}); mend it.") from error
 
 
 def upsert_rows(

@@ -29,7 +29,6 @@ from momentary.data.workspace import (
     LOCK_WAIT_S,
     SEGMENTS,
     Workspace,
-    exclusive,
     parquet_sql,
     sql_text,
 )
@@ -132,7 +131,7 @@ def erase(
     """
     if not len(person):
         raise ValueError("nobody is named; give a person at least one id.")
-    with exclusive(workspace.root / "import.lock", wait_s=LOCK_WAIT_S):
+    with workspace.exclusive("import", wait_s=LOCK_WAIT_S):
         _note(workspace, person)
         segments, imported = _erase_segments(workspace, person)
         _sweep(workspace)
@@ -288,9 +287,9 @@ def erase_from_log(log: EventLog, person: Person) -> Erased:
 
 
 def _erase_log(workspace: Workspace, person: Person) -> Erased:
-    if not workspace.log_path.is_file():
+    if not workspace.database.has_log():
         return Erased(events=0, exposures=0)
-    with closing(EventLog(workspace.log_path)) as log:
+    with closing(workspace.open_log()) as log:
         return erase_from_log(log, person)
 
 

@@ -1,15 +1,14 @@
 """The append-only event log: write, read, time range, erase.
 
-A log is one SQLite file. Next to the events stand the exposures: what the server answered, with
-the arm and the propensity, so that bandits and off-policy estimates need no second record. They
-are no `view_item_list` events, because those say what a page truly showed, and only the page knows.
+A log lies in an SQLite file or in PostgreSQL (see `databases`). Next to the events stand the
+exposures: what the server answered, with the arm and the propensity, so that bandits and off-policy
+estimates need no second record. They are no `view_item_list` events, because those say what a page
+truly showed, and only the page knows.
 """
 
 from __future__ import annotations
 
-import contextlib
 import secrets
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,49 +16,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from momentary.errors import DataError
+from momentary.data.databases import LogConnection, Transaction
+from momentary.data.embedded import SqliteLog
 from momentary.types import EVENT_TYPES, Event
 
 IdColumn = Literal["session_id", "user_id", "anonymous_id"]
 """The columns that say who did something."""
 
-_VERSION = 1
-_SCHEMA = """
-CREATE TABLE events (
-    seq INTEGER PRIMARY KEY,
-    event_id TEXT NOT NULL UNIQUE,
-    user_id TEXT,
-    anonymous_id TEXT,
-    session_id TEXT,
-    item_id TEXT NOT NULL,
-    event_type TEXT NOT NULL,
-    timestamp_us BIGINT NOT NULL,
-    value REAL,
-    price REAL,
-    currency TEXT,
-    quantity REAL,
-    recommendation_id TEXT,
-    position INTEGER,
-    properties TEXT
-);
-CREATE INDEX events_time ON events (timestamp_us);
-CREATE INDEX events_session ON events (session_id) WHERE session_id IS NOT NULL;
-CREATE INDEX events_user ON events (user_id) WHERE user_id IS NOT NULL;
-CREATE INDEX events_anonymous ON events (anonymous_id) WHERE anonymous_id IS NOT NULL;
-CREATE TABLE exposures (
-    seq INTEGER PRIMARY KEY,
-    recommendation_id TEXT NOT NULL UNIQUE,
-    user_id TEXT,
-    anonymous_id TEXT,
-    session_id TEXT,
-    items TEXT NOT NULL,
-    model_version TEXT NOT NULL,
-    variant TEXT NOT NULL,
-    propensity REAL NOT NULL,
-    timestamp_us BIGINT NOT NULL
-);
-"""
-# Exposures are written with every answer and searched seldom, so they have no index to keep.
 _EVENT_COLUMNS = (
     "event_id, user_id, anonymous_id, session_id, item_id, event_type, timestamp_us, value, "
     "price, currency, quantity, recommendation_id, position, properties"
@@ -116,46 +79,60 @@ class EventLog:
     """Events in the order in which they came, each `event_id` once.
 
     What `append` has returned survives a crash of the process and of the machine. One thread
-    at a time may use a log; `read` and `exposures` have connections of their own.
+    at a time may use a log; `read`, `exposures` and `counts` have connections of their own.
 
     Args:
-        path: The file; made if it is missing.
+        place: A connection from `Database.open_log`, or the path of an SQLite file, which is made
+            if it is missing.
 
     Raises:
         DataError: The file is no event log, or cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            self._connection = _connect(path)
-        except sqlite3.Error as error:
-            raise DataError(
-                f"{path} cannot be opened as an event log ({error}); "
-                "check that its folder exists and can be written."
-            ) from error
+    def __init__(self, place: Path | LogConnection) -> None:
+        self._log: LogConnection = SqliteLog(place) if isinstance(place, Path) else place
 
     def append(self, events: Sequence[Event], *, exposures: Sequence[Exposure] = ()) -> list[bool]:
         """Write all or nothing in one transaction, which is on the disk on return.
 
         Returns:
             For each event, False if its `event_id` was there already: then nothing changed.
+
+        Raises:
+            StorageError: The log cannot be written.
         """
         rows = [_event_row(event) for event in events]
         shown = [_exposure_row(exposure) for exposure in exposures]
         if not rows and not shown:
             return []
-        with self._transaction() as execute:
-            added = [execute(_ADD_EVENT, row).rowcount == 1 for row in rows]
-            for row in shown:
-                execute(_ADD_EXPOSURE, row)
-        return added
+
+        def write(transaction: Transaction) -> list[bool]:
+            moved = self._moved(transaction, [event.event_id for event in events])
+            kept = [row for row in rows if row[0] not in moved] if moved else rows
+            added = iter(transaction.add(_ADD_EVENT, kept) if kept else [])
+            if shown:
+                transaction.add(_ADD_EXPOSURE, shown)
+            return [row[0] not in moved and next(added) for row in rows]
+
+        return self._log.transact(write)
 
     def known(self, event_ids: Sequence[str]) -> set[str]:
-        """Those of `event_ids` that the log holds."""
-        query = "SELECT event_id FROM events WHERE event_id IN (SELECT value FROM json_each(?))"
-        found = self._connection.execute(query, (msgspec.json.encode(event_ids).decode(),))
-        return {event_id for (event_id,) in found}
+        """Those of `event_ids` that the log holds, or held until compaction moved them."""
+        ids = self._log.members(event_ids)
+        own, moved = self._log.among("event_id"), self._log.among("event_id")
+        query = f"SELECT event_id FROM events WHERE {own} "
+        query += f"UNION SELECT event_id FROM moved WHERE {moved}"
+        return {event_id for (event_id,) in self._log.fetch(query, (ids, ids))}
+
+    def check(self) -> None:
+        """Find out whether the log takes writes, by writing.
+
+        Raises:
+            StorageError: It does not.
+        """
+        beat = "INSERT INTO pulse (id, beats) VALUES (1, 1) "
+        beat += "ON CONFLICT (id) DO UPDATE SET beats = pulse.beats + 1"
+        self._log.transact(lambda transaction: transaction.execute(beat))
 
     def read(self, *, start_us: int | None = None, end_us: int | None = None) -> Iterator[Event]:
         """The events with `start_us` <= time < `end_us`, by time and then by arrival."""
@@ -177,20 +154,18 @@ class EventLog:
             "SELECT item_id, count(*) FROM events WHERE timestamp_us >= ? AND timestamp_us < ? "
             f"AND event_type IN ({', '.join('?' * len(event_types))}) GROUP BY item_id"
         )
-        with contextlib.closing(sqlite3.connect(self._path)) as connection:
-            return dict(connection.execute(query, (start_us, end_us, *event_types)).fetchall())
+        return dict(self._log.stream(query, (start_us, end_us, *event_types)))
 
     def exposure(self, recommendation_id: str) -> Exposure | None:
         """One answer, None if there is none of that name."""
         query = f"SELECT {_EXPOSURE_COLUMNS} FROM exposures WHERE recommendation_id = ?"
-        row = self._connection.execute(query, (recommendation_id,)).fetchone()
-        return None if row is None else _exposure(row)
+        rows = self._log.fetch(query, (recommendation_id,))
+        return _exposure(rows[0]) if rows else None
 
     def recent(self, limit: int) -> list[Event]:
         """The last `limit` events in order of arrival, oldest first."""
         query = f"SELECT {_EVENT_COLUMNS} FROM events ORDER BY seq DESC LIMIT ?"
-        rows = self._connection.execute(query, (limit,)).fetchall()
-        return [_event(row) for row in reversed(rows)]
+        return [_event(row) for row in reversed(self._log.fetch(query, (limit,)))]
 
     def history(
         self,
@@ -212,13 +187,12 @@ class EventLog:
             f"SELECT {_EVENT_COLUMNS} FROM events WHERE {_id_column(column)} = ? "
             f"AND event_type IN ({', '.join('?' * len(event_types))}) ORDER BY seq DESC LIMIT ?"
         )
-        rows = self._connection.execute(query, (value, *event_types, limit)).fetchall()
+        rows = self._log.fetch(query, (value, *event_types, limit))
         return [_event(row) for row in reversed(rows)]
 
     def count(self) -> int:
         """Events in the log."""
-        (count,) = self._connection.execute("SELECT count(*) FROM events").fetchone()
-        return int(count)
+        return int(self._log.fetch("SELECT count(*) FROM events")[0][0])
 
     def erase(
         self,
@@ -229,41 +203,41 @@ class EventLog:
     ) -> Erased:
         """Delete the events and exposures that carry any of these ids, down to the last byte.
 
-        The whole file is written anew, because pages keep stale copies of rows that once moved:
+        The tables are written anew, because pages keep stale copies of rows that once moved:
         deleting alone leaves them. That takes time in proportion to the log.
 
         Raises:
             ValueError: No id is given.
+            StorageError: The log cannot be written.
         """
         given = {"user_id": user_ids, "anonymous_id": anonymous_ids, "session_id": session_ids}
         ids = [(column, values) for column, values in given.items() if values]
         if not ids:
             raise ValueError("erase was given no id; give user_ids, anonymous_ids or session_ids.")
-        where = " OR ".join(f"{column} IN (SELECT value FROM json_each(?))" for column, _ in ids)
-        values = [msgspec.json.encode(list(each)).decode() for _, each in ids]
-        with self._transaction() as execute:
-            events = execute(f"DELETE FROM events WHERE {where}", values).rowcount
-            exposures = execute(f"DELETE FROM exposures WHERE {where}", values).rowcount
-        self._connection.execute("VACUUM")
-        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        return Erased(events=events, exposures=exposures)
+        where = " OR ".join(self._log.among(column) for column, _ in ids)
+        values = [self._log.members(each) for _, each in ids]
+
+        def delete(transaction: Transaction) -> Erased:
+            return Erased(
+                events=transaction.execute(f"DELETE FROM events WHERE {where}", values),
+                exposures=transaction.execute(f"DELETE FROM exposures WHERE {where}", values),
+            )
+
+        erased = self._log.transact(delete)
+        self._log.rewrite()
+        return erased
 
     def close(self) -> None:
-        """Fold the write-ahead log into the file and let go of it; closing twice is harmless."""
-        self._connection.close()
+        """Let go of the log; closing twice is harmless."""
+        self._log.close()
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[Any]:
-        connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield connection.execute
-            connection.execute("COMMIT")
-        except BaseException:
-            # A failed COMMIT may have ended the transaction already.
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+    def _moved(self, transaction: Transaction, event_ids: Sequence[str]) -> set[str]:
+        """Those of `event_ids` that compaction took out of the log."""
+        if not event_ids:
+            return set()
+        query = f"SELECT event_id FROM moved WHERE {self._log.among('event_id')}"
+        found = transaction.fetch(query, (self._log.members(event_ids),))
+        return {event_id for (event_id,) in found}
 
     def _scan(
         self, table: str, columns: str, *, start_us: int | None, end_us: int | None
@@ -272,44 +246,7 @@ class EventLog:
         given = [(clause, value) for clause, value in bounds if value is not None]
         where = "WHERE " + " AND ".join(clause for clause, _ in given) if given else ""
         query = f"SELECT {columns} FROM {table} {where} ORDER BY timestamp_us, seq"
-        # A connection of its own sees one moment of the log, however long the caller takes.
-        with contextlib.closing(sqlite3.connect(self._path)) as connection:
-            yield from connection.execute(query, [value for _, value in given])
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    # The server calls sqlite3 straight from its event loop: a thread or an async wrapper costs
-    # more than the group commit itself, and requests of one tick wait for that commit anyway.
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL").fetchall()
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA secure_delete = ON").fetchall()
-        _migrate(connection, path)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > _VERSION:
-            raise DataError(
-                f"{path} has version {version}, and this momentary knows versions up to "
-                f"{_VERSION}; upgrade momentary."
-            )
-        if version == 0:
-            for statement in _SCHEMA.split(";"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {_VERSION}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+        return self._log.stream(query, [value for _, value in given])
 
 
 def _id_column(column: str) -> str:

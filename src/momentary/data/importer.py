@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from momentary.data import formats
-from momentary.data.catalog import ITEMS, upsert_rows
+from momentary.data.catalog import ITEMS, upsert_rows, writing
 from momentary.data.detection import detect
 from momentary.data.formats import EVENT_SCHEMA, ITEM_SCHEMA, Chunk
 from momentary.data.layouts import Layout
@@ -36,7 +36,6 @@ from momentary.data.workspace import (
     VIEW_SCHEMA,
     VISITOR_SQL,
     Workspace,
-    exclusive,
     parquet_sql,
     sql_text,
 )
@@ -135,7 +134,7 @@ def import_files(
     # Every file is looked at before the first one is imported.
     plans = [_plan(path, chosen.get(path) or detect(path)) for path in paths]
     total = ImportReport()
-    with exclusive(workspace.root / "import.lock", wait_s=LOCK_WAIT_S):
+    with workspace.exclusive("import", wait_s=LOCK_WAIT_S):
         _sweep(workspace, keep={plan.key for plan in plans})
         for plan in plans:
             total = _sum(total, _import_file(workspace, plan, progress=progress, clock=clock))
@@ -168,7 +167,7 @@ def import_table(
     started = time.perf_counter()
     whole = _conformed(table, kind)
     key = _table_sha256(whole)
-    with exclusive(workspace.root / "import.lock", wait_s=LOCK_WAIT_S):
+    with workspace.exclusive("import", wait_s=LOCK_WAIT_S):
         _sweep(workspace, keep=set())
         origin = _Source(
             import_id=_import_id(workspace, key[:16]),
@@ -435,7 +434,7 @@ class _Commit:
             for values in zip(*(column.to_pylist() for column in batch.columns), strict=True)
         )
         count = sa.select(sa.func.count()).select_from(ITEMS)
-        with self.workspace.engine.begin() as connection:
+        with writing(self.workspace.engine) as connection:
             seen: set[str] = set()
             before = connection.execute(count).scalar_one()
             upsert_rows(connection, _noted(rows, seen))

@@ -13,11 +13,13 @@ from typing import Self
 import duckdb
 import pyarrow as pa
 import sqlalchemy as sa
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from momentary.data.catalog import METADATA, Catalog
-from momentary.errors import DataError, SettingsError
+from momentary.data.databases import Database
+from momentary.data.embedded import EmbeddedDatabase
+from momentary.data.events import EventLog
+from momentary.errors import SettingsError
+from momentary.settings import StorageSettings
 
 HEAD = "0002"
 """The newest migration; a workspace that says so opens without alembic."""
@@ -104,44 +106,65 @@ class Workspace:
 
     Attributes:
         root: The folder.
-        engine: The database `root/workspace.sqlite`.
+        database: What holds the catalogue, the imports and the live event log.
+        engine: Of the catalogue and the imports.
         catalog: The items.
         models: Folder of trained models.
-        log_path: The live event log, an SQLite file that need not exist yet.
+        log_path: The live event log where it is embedded, a file that need not exist yet.
     """
 
-    def __init__(self, root: Path, engine: sa.Engine) -> None:
+    def __init__(self, root: Path, database: Database) -> None:
         self.root = root
-        self.engine = engine
-        self.catalog = Catalog(engine)
+        self.database = database
+        self.engine = database.engine()
+        self.catalog = Catalog(self.engine)
         self.models = root / "models"
         self.log_path = root / "events.sqlite"
 
     @classmethod
-    def open(cls, home: Path, *, create: bool = False) -> Workspace:
+    def open(
+        cls, home: Path, *, create: bool = False, storage: StorageSettings | None = None
+    ) -> Workspace:
         """Open the workspace in `home`, bringing its database up to date.
 
         Args:
             home: The folder.
             create: Make the folder and the database when they are not there.
+            storage: Where the database is; None for SQLite files in the folder.
 
         Raises:
             SettingsError: If there is no workspace and `create` is False, or a newer momentary
                 wrote it.
+            StorageError: The database does not answer.
         """
         root = home.expanduser().absolute()
-        database = root / "workspace.sqlite"
-        if not create and not database.is_file():
+        database = _database(root, storage or StorageSettings())
+        if not create and not database.exists():
             raise SettingsError(
                 f"there is no workspace in {root}; `momentary import FILE` makes one, or name "
                 "another folder with --home or MOMENTARY_HOME."
             )
         (root / "models").mkdir(parents=True, exist_ok=True)
-        engine = _engine(database)
-        if not database.is_file() or _version(engine) != HEAD:
-            with exclusive(root / "workspace.lock", wait_s=60):
-                _migrate(engine)
-        return cls(root, engine)
+        workspace = cls(root, database)
+        if not database.exists() or _version(workspace.engine) != HEAD:
+            with workspace.exclusive("workspace", wait_s=60):
+                _migrate(workspace.engine, database)
+        return workspace
+
+    def open_log(self) -> EventLog:
+        """The live event log, made if it is missing; the caller closes it."""
+        return EventLog(self.database.open_log())
+
+    @contextmanager
+    def exclusive(self, name: str, *, wait_s: float) -> Iterator[None]:
+        """Keep every other process from doing the same at once, on this machine and on others.
+
+        Raises:
+            SettingsError: If another process holds it for longer than `wait_s` seconds.
+        """
+        lock = self.root / f"{name}.lock"
+        with exclusive(lock, wait_s=wait_s), self.database.locked(name, wait_s=wait_s):
+            yield
 
     def close(self) -> None:
         """Let go of the database."""
@@ -192,20 +215,12 @@ class Workspace:
 
     def live_log(self) -> pa.Table | None:
         """The live log as a table without visitor and bucket; None where there is no log."""
-        if not self.log_path.is_file():
+        if not self.database.has_log():
             return None
         fields = [part for part in VIEW_SCHEMA if part.name not in ("visitor", "bucket")]
         names = ", ".join(part.name for part in fields)
-        with closing(sqlite3.connect(self.log_path, timeout=30)) as connection:
-            connection.execute("PRAGMA query_only = ON")
-            try:
-                rows = connection.execute(f"SELECT {names} FROM events ORDER BY seq").fetchall()
-            except sqlite3.OperationalError as error:
-                if "no such table" in str(error):
-                    return None
-                raise DataError(
-                    f"the event log {self.log_path} is not readable: {error}."
-                ) from error
+        with closing(self.database.open_log()) as log:
+            rows = list(log.stream(f"SELECT {names} FROM events ORDER BY seq"))
         columns = list(zip(*rows, strict=True)) or [()] * len(fields)
         return pa.table(
             [pa.array(values, part.type) for values, part in zip(columns, fields, strict=True)],
@@ -244,21 +259,18 @@ def exclusive(lock: Path, *, wait_s: float) -> Iterator[None]:
         connection.execute("ROLLBACK")
 
 
-def _engine(database: Path) -> sa.Engine:
-    engine = sa.create_engine(
-        sa.URL.create("sqlite", database=str(database)),
-        poolclass=NullPool,
-        connect_args={"timeout": 30},
-    )
-    sa.event.listen(engine, "connect", _prepare)
-    return engine
-
-
-def _prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA synchronous = FULL")
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.close()
+def _database(root: Path, storage: StorageSettings) -> Database:
+    if storage.database_url is None:
+        return EmbeddedDatabase(root)
+    # Only a workspace in PostgreSQL pays for its driver.
+    try:
+        from momentary.data.postgresql import PostgresDatabase
+    except ImportError as error:
+        raise SettingsError(
+            f"storage.database_url needs a driver that is missing ({error}); "
+            "run: pip install 'momentary[server]'"
+        ) from error
+    return PostgresDatabase(storage.database_url, schema=storage.schema)
 
 
 def _version(engine: sa.Engine) -> str | None:
@@ -266,11 +278,11 @@ def _version(engine: sa.Engine) -> str | None:
         try:
             query = sa.text("SELECT version_num FROM alembic_version")
             return str(connection.execute(query).scalar_one())
-        except (sa.exc.OperationalError, sa.exc.NoResultFound):
+        except (sa.exc.OperationalError, sa.exc.ProgrammingError, sa.exc.NoResultFound):
             return None
 
 
-def _migrate(engine: sa.Engine) -> None:
+def _migrate(engine: sa.Engine, database: Database) -> None:
     """Run the missing migrations in one transaction; the caller holds the workspace's lock."""
     version = _version(engine)
     if version == HEAD:
@@ -286,14 +298,11 @@ def _migrate(engine: sa.Engine) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if version is not None and version not in known:
         raise SettingsError(
-            f"{engine.url.database} has version {version}, this momentary knows up to {HEAD}; "
+            f"{database.name} has version {version}, this momentary knows up to {HEAD}; "
             "install the newer momentary that wrote it."
         )
     with engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-        connection.commit()
-        # Python's sqlite3 opens transactions for INSERT only; the tables belong into one, too.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        database.begin_migration(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         connection.commit()

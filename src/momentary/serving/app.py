@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -13,7 +14,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from momentary.data.events import EventLog
 from momentary.data.workspace import Workspace
 from momentary.recommend.pipeline import Recommender
 from momentary.serving.access import ANYONE, Access, Caller
@@ -71,15 +71,18 @@ def create_app(
         SettingsError: The fallback's items are not the model's.
     """
     limits = ServeSettings() if settings is None else settings
-    log = EventLog(workspace.log_path)
-    engine = Engine(
-        recommender,
-        log,
-        model_version=model_version,
-        fallback=fallback,
-        settings=limits,
-        clock_us=clock_us,
-    )
+    with contextlib.ExitStack() as undo:
+        log = workspace.open_log()
+        undo.callback(log.close)
+        engine = Engine(
+            recommender,
+            log,
+            model_version=model_version,
+            fallback=fallback,
+            settings=limits,
+            clock_us=clock_us,
+        )
+        undo.pop_all()
     routes = Routes(engine, workspace, settings=limits)
     return Application(engine, routes, settings=limits)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from momentary.data.events import Erased, EventLog, Exposure, new_id
+from momentary.errors import StorageError
 from momentary.recommend.pipeline import Recommender
 from momentary.serving.measures import Measures
 from momentary.serving.problems import Problem
@@ -258,7 +258,7 @@ class Engine:
             self.measures.batch.observe(len(jobs))
         try:
             self._settle(jobs)
-        except sqlite3.Error:
+        except StorageError:
             _LOGGER.exception("the event log failed; %d requests are refused", len(jobs))
             self._writable = False
             detail = "The event log cannot be written; nothing was recorded. Try again later."

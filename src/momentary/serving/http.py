@@ -97,6 +97,8 @@ def decoded(part: str, *, field: str) -> str:
     if not 1 <= len(text) <= 512:
         detail = f"{field} has {len(text)} characters; an id has 1 to 512."
         raise Problem(422, detail, field=field)
+    if "\0" in text:
+        raise Problem(422, f"{field} holds the character U+0000; leave it out.", field=field)
     return text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -42,6 +43,12 @@ EventType = Literal[
     "search",
 ]
 
+_VISITOR = ("session_id", "user_id", "anonymous_id")
+_EVENT_TEXTS = ("item_id", "event_id", *_VISITOR, "currency", "recommendation_id")
+_ITEM_TEXTS = (
+    *("group_id", "name", "description", "image", "audio", "video"),
+    *("brand", "category", "currency"),
+)
 _MS_FROM = 100_000_000_000
 _LATEST_S = 32_503_680_000
 _PROPERTIES_DEPTH = 16
@@ -206,17 +213,21 @@ def read_events(body: bytes, *, now_us: int, most: int) -> list[Event]:
 def read_recommend(body: bytes) -> RecommendIn:
     """The question that a body asks."""
     try:
-        return _RECOMMEND.decode(body)
+        wire = _RECOMMEND.decode(body)
     except (ValueError, RecursionError) as error:
         raise undecodable(error) from None
+    _refuse_nul(wire, _VISITOR, place="")
+    return wire
 
 
 def read_feedback(body: bytes) -> FeedbackIn:
     """What a body says of an answer."""
     try:
-        return _FEEDBACK.decode(body)
+        wire = _FEEDBACK.decode(body)
     except (ValueError, RecursionError) as error:
         raise undecodable(error) from None
+    _refuse_nul(wire, ("recommendation_id",), place="")
+    return wire
 
 
 def read_tracked(body: bytes, tracker: str, *, now_us: int, most: int) -> list[Event]:
@@ -277,6 +288,7 @@ def read_item(body: bytes, *, item_id: str) -> Item:
     if wire.item_id not in (None, item_id):
         detail = "item_id differs from the id in the path; leave it out of the body."
         raise Problem(422, detail, field="item_id")
+    _refuse_nul(wire, _ITEM_TEXTS, place="")
     _check_properties(wire.properties, place="")
     return Item(**{**msgspec.structs.asdict(wire), "item_id": item_id})
 
@@ -290,6 +302,7 @@ def to_event(wire: EventIn, *, now_us: int, place: str = "") -> Event:
     if wire.session_id is None and wire.user_id is None and wire.anonymous_id is None:
         detail = "An event needs somebody who did it; give session_id, user_id or anonymous_id."
         raise Problem(422, detail, field=f"{place}session_id")
+    _refuse_nul(wire, _EVENT_TEXTS, place=place)
     if wire.properties is not None:
         _check_properties(wire.properties, place=place)
     return Event(
@@ -343,6 +356,15 @@ def _iso_s(text: str) -> float | None:
         return aware.timestamp()
     except (ValueError, OverflowError):
         return None
+
+
+def _refuse_nul(wire: object, names: Sequence[str], *, place: str) -> None:
+    """Refuse the one character that PostgreSQL's text cannot hold, whichever database there is."""
+    for name in names:
+        text = getattr(wire, name)
+        if text is not None and "\0" in text:
+            detail = f"{place}{name} holds the character U+0000; leave it out."
+            raise Problem(422, detail, field=f"{place}{name}")
 
 
 def _check_properties(properties: dict[str, Any] | None, *, place: str) -> None:

@@ -8,12 +8,14 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+_BY_BYTES = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
 
 def upgrade() -> None:
     """Create the tables of the first version."""
     op.create_table(
         "items",
-        sa.Column("item_id", sa.Text, primary_key=True),
+        sa.Column("item_id", _BY_BYTES, primary_key=True),
         sa.Column("group_id", sa.Text),
         sa.Column("name", sa.Text),
         sa.Column("description", sa.Text),

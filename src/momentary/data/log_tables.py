@@ -1,0 +1,103 @@
+"""The tables of an event log, written down once for every database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import sqlalchemy as sa
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+METADATA = sa.MetaData()
+
+_SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+EVENTS = sa.Table(
+    "events",
+    METADATA,
+    sa.Column("seq", _SEQUENCE, sa.Identity(), primary_key=True),
+    sa.Column("event_id", sa.Text, nullable=False, unique=True),
+    sa.Column("user_id", sa.Text),
+    sa.Column("anonymous_id", sa.Text),
+    sa.Column("session_id", sa.Text),
+    sa.Column("item_id", sa.Text, nullable=False),
+    sa.Column("event_type", sa.Text, nullable=False),
+    sa.Column("timestamp_us", sa.BigInteger, nullable=False),
+    sa.Column("value", sa.Double),
+    sa.Column("price", sa.Double),
+    sa.Column("currency", sa.Text),
+    sa.Column("quantity", sa.Double),
+    sa.Column("recommendation_id", sa.Text),
+    sa.Column("position", sa.BigInteger),
+    sa.Column("properties", sa.Text),
+)
+"""`seq` is the order of arrival."""
+
+EXPOSURES = sa.Table(
+    "exposures",
+    METADATA,
+    sa.Column("seq", _SEQUENCE, sa.Identity(), primary_key=True),
+    sa.Column("recommendation_id", sa.Text, nullable=False, unique=True),
+    sa.Column("user_id", sa.Text),
+    sa.Column("anonymous_id", sa.Text),
+    sa.Column("session_id", sa.Text),
+    sa.Column("items", sa.Text, nullable=False),
+    sa.Column("model_version", sa.Text, nullable=False),
+    sa.Column("variant", sa.Text, nullable=False),
+    sa.Column("propensity", sa.Double, nullable=False),
+    sa.Column("timestamp_us", sa.BigInteger, nullable=False),
+)
+"""Written with every answer and searched seldom, so there is no further index to keep."""
+
+MOVED = sa.Table(
+    "moved",
+    METADATA,
+    sa.Column("event_id", sa.Text, primary_key=True),
+    sa.Column("moved_us", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Ids of events that compaction took out of the log, so that they still count once."""
+
+PULSE = sa.Table(
+    "pulse",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("beats", sa.BigInteger, nullable=False),
+)
+"""One row that is written to find out whether the log takes writes again."""
+
+
+def _by_arrival(column: sa.Column[str]) -> sa.Index:
+    """Finds the last events of one id without sorting; SQLite's indexes end in `seq` anyway."""
+    there = column.is_not(None)
+    return sa.Index(
+        f"events_{column.name.removesuffix('_id')}",
+        column,
+        EVENTS.c.seq,
+        sqlite_where=there,
+        postgresql_where=there,
+    )
+
+
+_TIME = sa.Index("events_time", EVENTS.c.timestamp_us)
+_IDS = [_by_arrival(EVENTS.c[name]) for name in ("session_id", "user_id", "anonymous_id")]
+_MOVED_TIME = sa.Index("moved_time", MOVED.c.moved_us)
+
+_STEPS: tuple[tuple[sa.schema.ExecutableDDLElement, ...], ...] = (
+    (CreateTable(EVENTS), CreateIndex(_TIME), *map(CreateIndex, _IDS), CreateTable(EXPOSURES)),
+    (CreateTable(MOVED), CreateIndex(_MOVED_TIME), CreateTable(PULSE)),
+)
+VERSION = len(_STEPS)
+"""The version of the tables that this momentary writes."""
+
+
+def upgrade(version: int, execute: Callable[[str], object], dialect: sa.Dialect) -> None:
+    """Bring the tables from `version` (0: none) to `VERSION`.
+
+    Args:
+        version: Of the tables that are there, at most `VERSION`.
+        execute: Runs one statement in the caller's transaction.
+        dialect: Of the database.
+    """
+    for step in _STEPS[version:]:
+        for statement in step:
+            execute(str(statement.compile(dialect=dialect)))

@@ -1,0 +1,81 @@
+"""Servers that several rooms' tests need; they start when the first test asks for them."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import closing
+
+import psycopg
+import pytest
+
+from benchmarks.servers import MissingServerError, PostgresServer, RedisServer
+from momentary.data.postgresql import PostgresDatabase
+from momentary.data.workspace import Workspace
+from momentary.settings import StorageSettings
+
+_SCHEMAS = itertools.count()
+_KEPT = ("alembic_version", "log_version")
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    try:
+        server = PostgresServer()
+    except MissingServerError as missing:
+        pytest.skip(str(missing))
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server():
+    try:
+        server = RedisServer()
+    except MissingServerError as missing:
+        pytest.skip(str(missing))
+    with server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def storage(request):
+    """Where a test keeps its shop: every test that takes this runs over both databases."""
+    if request.param == "sqlite":
+        return StorageSettings()
+    return request.getfixturevalue("postgres_storage")
+
+
+@pytest.fixture(scope="session")
+def _tables(postgres, tmp_path_factory):
+    """A schema with all tables, which takes longest to make."""
+    settings = StorageSettings(database_url=postgres.url(), schema="tests")
+    folder = tmp_path_factory.mktemp("tables")
+    with Workspace.open(folder, create=True, storage=settings) as workspace:
+        workspace.open_log().close()
+    return settings
+
+
+@pytest.fixture
+def postgres_storage(postgres, _tables):
+    """An empty shop in PostgreSQL."""
+    yield _tables
+    with closing(psycopg.connect(_plain(postgres), autocommit=True)) as connection:
+        rows = connection.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = %s", [_tables.schema]
+        ).fetchall()
+        names = ", ".join(f"{_tables.schema}.{name}" for (name,) in rows if name not in _KEPT)
+        # A test that left a transaction open must fail, not hang.
+        connection.execute("SET lock_timeout = 5000")
+        connection.execute(f"TRUNCATE {names} RESTART IDENTITY CASCADE")
+
+
+@pytest.fixture
+def new_schema(postgres):
+    """A schema that is not there yet."""
+    settings = StorageSettings(database_url=postgres.url(), schema=f"test_{next(_SCHEMAS)}")
+    yield settings
+    PostgresDatabase(postgres.url(), schema=settings.schema).drop()
+
+
+def _plain(postgres):
+    return postgres.url().replace("+psycopg", "")
