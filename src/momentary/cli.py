@@ -424,22 +424,6 @@ def recommend(
 
 
 @app.command()
-def similar(
-    item: Annotated[str, typer.Argument(help="The item.")],
-    home: Home = None,
-    k: Count = 10,
-    model: Annotated[str, typer.Option(help="A version, or an alias.")] = "prod",
-    json: Json = False,
-) -> None:
-    """Items that go with one item.
-
-    Example: momentary similar 1029743 -k 5
-    """
-    recommender, _ = _recommender(home, model)
-    _print_items(recommender.similar(item, k=k), recommender, json=json)
-
-
-@app.command()
 def serve(
     home: Home = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
@@ -516,7 +500,14 @@ def erase(
     _out.print("The files that you imported are not touched: delete the user there, too.")
 
 
-app.command()(cli_content.dissect)
+for content_command in (
+    cli_content.encode,
+    cli_content.similar,
+    cli_content.search,
+    cli_content.playlist,
+    cli_content.dissect,
+):
+    app.command()(content_command)
 
 
 def _serve(

@@ -1,14 +1,202 @@
-"""Commands about what items sound like: parse, call one function, print."""
+"""Commands about what items look, read and sound like: parse, call one function, print."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+
+from momentary.errors import SettingsError
+
+if TYPE_CHECKING:
+    from momentary.data.workspace import Workspace
+    from momentary.encoders.defaults import Kit
+    from momentary.encoders.protocol import Modality
+    from momentary.encoders.store import EncodeReport
+    from momentary.recommend.pipeline import Recommender
+    from momentary.types import FloatArray, Item, Progress, Recommendation
 
 console = Console(stderr=True)
+_out = Console()
+
+Home = Annotated[
+    Path | None,
+    typer.Option(help="Workspace folder; MOMENTARY_HOME, or ./momentary-home.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Count = Annotated[int, typer.Option("-k", help="How many items.")]
+
+
+def encode(
+    places: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders and archives that media may be read from."),
+    ] = None,
+    url: Annotated[
+        list[str] | None,
+        typer.Option(help="Addresses must begin so, as in https://cdn.example.com/; repeat it."),
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="text, image, audio or video; repeat it.")
+    ] = None,
+    text_model: Annotated[
+        str | None, typer.Option(help="A name that sentence-transformers can load.")
+    ] = None,
+    refetch: Annotated[bool, typer.Option("--refetch", help="Fetch addresses again.")] = False,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Look at every item's text, picture, sound and film; doing it twice encodes nothing twice.
+
+    Files are found as the items name them, or by the items' ids. What cannot be used is set aside
+    with its reason.
+
+    Example: momentary encode photos/ more.zip --url https://cdn.example.com/shop/
+    """
+    from momentary.encoders.catalogue import encode_items, encode_sound_tracks
+    from momentary.encoders.defaults import load_kit
+    from momentary.encoders.store import FILE, VectorStore
+
+    found: dict[str, Any] = {}
+    with _workspace(home) as workspace:
+        items = list(workspace.catalog.items())
+        allowed = _places(places or [], url or [], refetch=refetch)
+        with VectorStore(workspace.root / FILE) as store, _bars() as bar:
+            for modality in _modalities(only or [], items, has_files=bool(places)):
+                kit = load_kit(modality, text_model=text_model)
+                told = bar(f"encode {modality}")
+                report = encode_items(items, kit, store, places=allowed, progress=told)
+                if modality == "audio":
+                    told = bar("encode sound tracks")
+                    tracks = encode_sound_tracks(items, kit, store, places=allowed, progress=told)
+                    report = _added(report, tracks)
+                found[modality] = _facts(kit, report)
+    if json:
+        _print_json(found)
+        return
+    _print_encoded(found)
+
+
+def search(
+    words: Annotated[list[str] | None, typer.Argument(help="What to look for.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Find what looks like this file.")] = None,
+    sound: Annotated[Path | None, typer.Option(help="Find what sounds like this file.")] = None,
+    k: Count = 10,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Find items by meaning and by words, by a picture, or by a sound.
+
+    Example: momentary search "something warm for the winter"
+    """
+    from momentary.encoders.store import FILE
+    from momentary.recommend.finding import find_by_content, find_by_text
+
+    given = [each for each in (" ".join(words or []), picture, sound) if each]
+    if len(given) != 1:
+        raise SettingsError("Give words, --picture or --sound, one of the three.")
+    with _workspace(home) as workspace:
+        file = workspace.root / FILE
+        if picture or sound:
+            query = _seen("image", picture) if picture else _seen("audio", cast("Path", sound))
+            found = find_by_content(workspace.catalog, file, query, k=k)
+        else:
+            found, note = find_by_text(workspace.catalog, file, str(given[0]), k=k)
+            if note:
+                console.print(note, markup=False)
+        _print_items(found, workspace, json=json)
+
+
+def similar(
+    item: Annotated[str, typer.Argument(help="The item.")],
+    home: Home = None,
+    k: Count = 10,
+    model: Annotated[str, typer.Option(help="A version, or an alias.")] = "prod",
+    drop_outliers: Annotated[
+        bool, typer.Option("--drop-outliers", help="Leave out what only visits call similar.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Items like one item: by visits where there are many, by content where there are few.
+
+    Example: momentary similar 1029743 -k 5
+    """
+    from momentary.recommend.alike import AlikeConfig, items_like
+
+    with _workspace(home) as workspace:
+        recommender, weights = _recommender_or_none(workspace, model)
+        index = _index_or_none(workspace, weights)
+        if index is None:
+            recommender, _ = _required(workspace, model)
+        found = items_like(
+            item,
+            recommender=recommender,
+            index=index,
+            facts=workspace.catalog.table,
+            k=k,
+            config=AlikeConfig(tolerance=2.5 if drop_outliers else None),
+        )
+        _print_items(found, workspace, json=json)
+
+
+def playlist(
+    start: Annotated[str, typer.Argument(help="The item to begin with.")],
+    to: Annotated[str | None, typer.Option(help="The item to end with.")] = None,
+    length: Annotated[int, typer.Option("-k", "--length", help="How many items.")] = 20,
+    apart: Annotated[
+        list[str] | None,
+        typer.Option(help="ATTRIBUTE=N: others between two that share a value; repeat it."),
+    ] = None,
+    curve: Annotated[
+        str | None, typer.Option(help="NUMBER=rise, fall, arch or valley, as in price=rise.")
+    ] = None,
+    rules: Annotated[str, typer.Option(help="Rules as JSON, as for recommend.")] = "{}",
+    spread: Annotated[float, typer.Option(help="How much it is to get about.")] = 0.3,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """An ordered list in which each item is like the one before.
+
+    Example: momentary playlist song-17 --to song-4 --apart brand=2 --curve energy=arch
+    """
+    import msgspec
+
+    from momentary.recommend.playlist import PlaylistConfig
+    from momentary.recommend.rules import read_rules
+    from momentary.recommend.walks import Walk, walk
+
+    try:
+        config = PlaylistConfig(length=length, spread=spread)
+        gaps = {name: int(count) for name, count in map(_pair, apart or [])}
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    with _workspace(home) as workspace:
+        _, weights = _recommender_or_none(workspace, "prod")
+        index = _index_or_none(workspace, weights)
+        if index is None:
+            raise SettingsError("Nothing is encoded yet; run: momentary encode")
+        wanted = Walk(
+            start=start,
+            end=to,
+            apart=gaps,
+            curve=None if curve is None else _pair(curve),
+            rules=read_rules(rules),
+            config=config,
+        )
+        made = walk(index, wanted, facts=workspace.catalog.table)
+        if json:
+            _print_json(msgspec.to_builtins(made))
+            return
+        _print_items(list(made.items), workspace, json=False)
+    if len(made.items) < length:
+        console.print(f"{len(made.items)} of {length}: nothing more may stand on it.")
+    console.print(f"smoothness {made.smoothness:.2f}, spread {made.spread:.2f}")
 
 
 def dissect(
@@ -68,3 +256,172 @@ def dissect(
         verdict = "far beyond" if layer.claim("maximum") else "not beyond"
         typer.echo(f"{layer.name}: {share:.0%} selective, {verdict} networks that learned nothing")
     typer.echo(f"Written to {to}")
+
+
+def _modalities(only: Sequence[str], items: Sequence[Item], *, has_files: bool) -> list[Modality]:
+    """What to encode: what was asked for, or whatever some item has."""
+    from momentary.encoders.defaults import MODALITIES
+
+    for name in only:
+        if name not in MODALITIES:
+            raise SettingsError(f"--only is {name!r}; it may be {', '.join(MODALITIES)}.")
+    if only:
+        return [each for each in MODALITIES if each in only]
+    there: set[str] = {"text"}
+    for name in ("image", "audio", "video"):
+        if any(getattr(item, name) for item in items):
+            there.add(name)
+    if has_files:
+        there.add("image")  # files named by ids are pictures more often than anything else
+    if "video" in there:
+        there.add("audio")
+    return [each for each in MODALITIES if each in there]
+
+
+def _places(places: Sequence[Path], urls: Sequence[str], *, refetch: bool) -> Any:  # noqa: ANN401
+    from momentary.encoders.catalogue import Places
+    from momentary.encoders.media import MediaLimits
+    from momentary.settings import load_settings
+
+    serve = load_settings(environ=os.environ).serve
+    for place in places:
+        if not place.exists():
+            raise SettingsError(f"{place} does not exist; name a folder or an archive.")
+    folders = [*(place for place in places if place.is_dir()), *map(Path, serve.media_folders)]
+    try:
+        limits = MediaLimits(
+            folders=tuple(folder.absolute() for folder in folders),
+            urls=(*urls, *serve.media_urls),
+        )
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    archives = tuple(place for place in places if place.is_file())
+    return Places(limits=limits, archives=archives, refetch=refetch)
+
+
+def _added(report: EncodeReport, more: EncodeReport) -> EncodeReport:
+    from momentary.encoders.store import EncodeReport
+
+    return EncodeReport(
+        encoded=report.encoded + more.encoded,
+        known=report.known + more.known,
+        set_aside=report.set_aside + more.set_aside,
+    )
+
+
+def _facts(kit: Kit, report: EncodeReport) -> dict[str, Any]:
+    return {
+        "encoders": {view.name: view.encoder.version for view in kit.views},
+        "encoded": report.encoded,
+        "known": report.known,
+        "set_aside": [{"item_id": name, "reason": why} for name, why in report.set_aside],
+        "remedy": kit.remedy,
+    }
+
+
+def _print_encoded(found: dict[str, Any]) -> None:
+    for modality, facts in found.items():
+        aside = facts["set_aside"]
+        _out.print(
+            f"[bold]{modality}[/]: {facts['encoded']:,} encoded, {facts['known']:,} known, "
+            f"{len(aside):,} set aside ({escape(', '.join(facts['encoders'].values()))})"
+        )
+        if facts["remedy"]:
+            console.print(f"[yellow]{modality}[/]: {escape(facts['remedy'])}", soft_wrap=True)
+        for each in aside:
+            console.print(f"  set aside: {each['item_id']}: {each['reason']}", markup=False)
+
+
+def _seen(modality: Modality, file: Path) -> dict[str, FloatArray]:
+    """What the encoders say of one file of the caller's."""
+    from momentary.encoders.defaults import decoder, load_kit
+    from momentary.encoders.media import MediaLimits, read_media
+
+    limits = MediaLimits(folders=(file.absolute().parent,))
+    content = decoder(modality, limits=limits)(file.name, read_media(str(file), limits=limits))
+    return load_kit(modality).encode(content)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise SettingsError(f"{text!r} is not NAME=VALUE.")
+    return name, value
+
+
+def _workspace(home: Path | None) -> Workspace:
+    from momentary.data.workspace import Workspace
+    from momentary.settings import load_settings
+
+    return Workspace.open(home or load_settings(environ=os.environ).home)
+
+
+def _required(workspace: Workspace, model: str) -> tuple[Recommender, dict[str, float]]:
+    from momentary.models.artifact import ModelStore
+    from momentary.recommend.assembly import assemble
+
+    bundle = ModelStore(workspace.models).load(model)
+    return assemble(bundle, workspace.catalog.table(bundle.items.ids)), {}
+
+
+def _recommender_or_none(
+    workspace: Workspace, model: str
+) -> tuple[Recommender | None, dict[str, float]]:
+    """The model, if there is one, and the weights of the views that it learned."""
+    from momentary.models.artifact import ModelStore
+
+    store = ModelStore(workspace.models)
+    if model == "prod" and "prod" not in store.aliases():
+        return None, {}
+    return _required(workspace, model)
+
+
+def _index_or_none(workspace: Workspace, weights: dict[str, float]) -> Any:  # noqa: ANN401
+    """The items by likeness; None where nothing is encoded."""
+    from momentary.encoders.store import FILE
+    from momentary.recommend.encoded import read_encoded
+
+    if not (workspace.root / FILE).is_file():
+        return None
+    return read_encoded(workspace.catalog, workspace.root / FILE).index(weights)
+
+
+def _print_items(found: list[Recommendation], workspace: Workspace, *, json: bool) -> None:
+    import msgspec
+    from rich.table import Table
+
+    if json:
+        _print_json(msgspec.to_builtins(found))
+        return
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("", "item", "name", "why"):
+        table.add_column(column)
+    names = workspace.catalog.table([each.item_id for each in found]).names
+    for each, name in zip(found, names, strict=True):
+        why = escape("; ".join(each.reasons))
+        table.add_row(str(each.rank), escape(each.item_id), escape(name or ""), why)
+    _out.print(table)
+
+
+def _print_json(value: object) -> None:
+    import msgspec
+
+    typer.echo(msgspec.json.encode(value).decode())
+
+
+@contextmanager
+def _bars() -> Iterator[Any]:
+    """Progress bars on standard error; give one a name to get its `Progress`."""
+    from rich.progress import Progress as Drawn
+
+    with Drawn(console=console, transient=True) as drawn:
+
+        def bar(what: str) -> Progress:
+            row = drawn.add_task(what, total=None)
+
+            def tell(done: int, total: int, note: str = "") -> None:
+                drawn.update(row, completed=done, total=total, description=f"{what} {note}")
+
+            return tell
+
+        yield bar

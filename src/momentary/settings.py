@@ -25,6 +25,7 @@ _KEY = re.compile(r"(?P<scopes>[a-z+]+):(?P<digest>[0-9a-f]{64})")
 _POSTGRESQL = re.compile(r"postgresql(\+psycopg)?://")
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _ORIGIN = re.compile(r"https?://[^/\s]+")
+_PREFIX = re.compile(r"https?://[^/\s]+/\S*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,11 @@ class ServeSettings:
         max_body_bytes: Largest request.
         max_events: Most events in one request.
         retrain_days: Days after an erasure within which models must be trained anew.
+        media_folders: Folders that pictures, sounds and films of items may be read from; relative
+            paths of items are looked up in them.
+        media_urls: Addresses that those of items may begin with, such as
+            "https://cdn.example.com/shop/". Nothing else is ever fetched.
+        max_media_bytes: Largest picture, sound or film, read or uploaded.
         shutdown_s: Time that open requests are given to end when the server stops.
     """
 
@@ -61,6 +67,9 @@ class ServeSettings:
     max_body_bytes: int = 1_000_000
     max_events: int = 10_000
     retrain_days: int = 30
+    media_folders: tuple[str, ...] = ()
+    media_urls: tuple[str, ...] = ()
+    max_media_bytes: int = 20_000_000
     shutdown_s: int = 10
 
     def __post_init__(self) -> None:
@@ -72,6 +81,8 @@ class ServeSettings:
             _check_range(f"serve.{name}", getattr(self, name), 1, 10**9)
         _check_range("serve.max_seen", self.max_seen, self.max_history, 10**6)
         _check_range("serve.max_body_bytes", self.max_body_bytes, 1_000, 10**9)
+        _check_range("serve.max_media_bytes", self.max_media_bytes, 1_000, 10**9)
+        _check_prefixes(self.media_urls)
         for key in self.api_keys:
             read_key(key)
         for origin in self.cors_origins:
@@ -290,6 +301,15 @@ def _typed(
 def _unknown(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
     return f"{name} is not a setting; did you mean {near[0]}?"
+
+
+def _check_prefixes(urls: Iterable[str]) -> None:
+    for url in urls:
+        if not _PREFIX.fullmatch(url):
+            raise SettingsError(
+                f"serve.media_urls holds {url!r}; write scheme, host and path, such as "
+                "'https://cdn.example.com/shop/'."
+            )
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:  # noqa: PLR0917

@@ -48,3 +48,44 @@ def test_weights_follow_the_view_that_knows_the_labels():
     query = {"a": knows[200:], "b": noise[200:]}
     weights = learn_weights(index, query, labels=labels[200:], item_labels=labels[:200])
     assert weights["a"] > 2 * weights["b"]
+
+
+def test_items_come_and_go_one_by_one(index):
+    index.put(
+        "new",
+        {"image": np.array([0.95, 0], np.float32), "sound": np.ones(4, np.float32)},
+        attributes={"brand": "a", "size": "L"},
+    )
+    assert index.neighbours("new", 2)[0].item_id in ("v", "w")
+    assert index.neighbours("new", 5)[0].shared == ("brand: a",)
+    assert "new" in [each.item_id for each in index.neighbours("w", 2)]
+    for n in range(200):  # more than there was room for
+        index.put(f"n{n}", {"image": np.array([0, 1 + n], np.float32)})
+    assert len(index) == 206
+    assert index.views == ("image", "text", "sound")
+    index.put("new", {"image": np.array([0, 1], np.float32)})
+    first = {each.item_id for each in index.search({"image": np.array([1, 0], np.float32)}, 2)}
+    assert first == {"v", "w"}
+    index.remove("v")
+    index.remove("v")
+    assert "v" not in index
+    assert "v" not in [each.item_id for each in index.neighbours("w", 300)]
+    assert index.likeness("w").shape == (206,)
+    index.put("v", {"image": np.array([1, 0], np.float32)})
+    assert "v" in [each.item_id for each in index.neighbours("w", 2)]
+    with pytest.raises(DataError, match="width 2, the vector 3"):
+        index.put("x", {"image": np.ones(3, np.float32)})
+
+
+def test_compare_says_how_one_is_like_given_others(index):
+    found = index.compare("v", ["x", "nobody", "w"])
+    assert [each.item_id for each in found] == ["x", "w"]
+    assert found[1].similarity > found[0].similarity
+    assert found[1].shared == ("brand: a",)
+
+
+def test_fused_vectors_order_as_the_views_do(index):
+    fused = index.fused(["v", "w", "x", "nobody"])
+    np.testing.assert_allclose(np.linalg.norm(fused[:3], axis=1), 1, rtol=1e-5)
+    assert fused[0] @ fused[1] > fused[0] @ fused[2]
+    assert not fused[3].any()

