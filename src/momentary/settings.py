@@ -52,6 +52,9 @@ class ServeSettings:
             "https://cdn.example.com/shop/". Nothing else is ever fetched.
         max_media_bytes: Largest picture, sound or film, read or uploaded.
         shutdown_s: Time that open requests are given to end when the server stops.
+        rules: Rule sets by name, as requests write them; a file alone can hold them.
+        scenarios: Defaults by kind of list, such as {"home": {"k": 12}}; a file alone can hold
+            them.
     """
 
     host: str = "127.0.0.1"
@@ -71,6 +74,8 @@ class ServeSettings:
     media_urls: tuple[str, ...] = ()
     max_media_bytes: int = 20_000_000
     shutdown_s: int = 10
+    rules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    scenarios: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_range("serve.port", self.port, 1, 65_535)

@@ -23,6 +23,12 @@ Text = Annotated[
         examples=['brand in ["A", "B"] and price < 30 and not properties.fragile'],
     ),
 ]
+Values = Mapping[str, tuple[str, ...]]
+"""Attribute -> values."""
+
+Condition = Text | Values | tuple[Text | Values, ...]
+"""One condition or several."""
+
 CONTENT = "content"
 
 
@@ -84,9 +90,9 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         exclude_seen: Leave out what the session already holds.
         in_stock: Leave out what is not available, or is hidden.
         allow: A condition that items must meet; or attribute -> the only values that may be shown,
-            where an item without a value is left out.
+            where an item without a value is left out. Of several, all must be met.
         deny: A condition that items may not meet; or attribute -> values that may not be shown,
-            where an item without a value may be.
+            where an item without a value may be. Of several, none may be met.
         price_min: Lowest price shown. With a price limit, an item without a price is left out.
         price_max: Highest price shown.
         max_per: Attribute -> the most items on one list that share a value; an item without a
@@ -109,8 +115,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     exclude_seen: bool = False
     in_stock: bool = True
-    allow: Text | Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
-    deny: Text | Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    allow: Condition = msgspec.field(default_factory=dict)
+    deny: Condition = msgspec.field(default_factory=dict)
     price_min: float | None = None
     price_max: float | None = None
     max_per: Mapping[str, int] = msgspec.field(default_factory=dict)
@@ -123,8 +129,9 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def __post_init__(self) -> None:
         _check_prices(self.price_min, self.price_max)
-        _check_values("allow", self.allow)
-        _check_values("deny", self.deny)
+        for rule, condition in (("allow", self.allow), ("deny", self.deny)):
+            for where, part in _parts(rule, condition):
+                _check_values(where, part)
         _refuse_bare_string("exclude_items", self.exclude_items)
         for place, boost in enumerate(self.boosts):
             _read(f"boosts[{place}].when", boost.when)
@@ -167,8 +174,10 @@ def allowed(rules: Rules, table: ItemTable, *, attributes: Attributes | None = N
     if rules.unknown == "refuse":
         check_names(rules, columns)
     mask = table.available.copy() if rules.in_stock else np.ones(len(table), dtype=np.bool_)
-    mask &= _any_or_all(rules.allow, columns, everywhere=True)
-    mask &= ~_any_or_all(rules.deny, columns, everywhere=False)
+    for _, part in _parts("allow", rules.allow):
+        mask &= _any_or_all(part, columns, everywhere=True)
+    for _, part in _parts("deny", rules.deny):
+        mask &= ~_any_or_all(part, columns, everywhere=False)
     # A price that is not known is NaN, which is on neither side of a limit.
     if rules.price_min is not None:
         mask &= table.price >= rules.price_min
@@ -215,13 +224,14 @@ def check_names(rules: Rules, attributes: Attributes) -> None:
     Raises:
         DataError: With what there is; for a condition, an `ExpressionError` with the place.
     """
-    for where, rule in (("allow", rules.allow), ("deny", rules.deny)):
-        if not isinstance(rule, str):
-            for attribute in rule:
+    conditions = (*_parts("allow", rules.allow), *_parts("deny", rules.deny))
+    for where, part in conditions:
+        if not isinstance(part, str):
+            for attribute in part:
                 column(attributes.table, attribute)
-        elif rule:
+        elif part:
             with _placed(where):
-                parse(rule).check(attributes)
+                parse(part).check(attributes)
     for place, boost in enumerate(rules.boosts):
         with _placed(f"boosts[{place}].when"):
             parse(boost.when).check(attributes)
@@ -251,14 +261,19 @@ def _spread(row: FloatArray) -> float:
     return float(finite.std()) if len(finite) else 0.0
 
 
-def _any_or_all(
-    rule: str | Mapping[str, tuple[str, ...]], columns: Attributes, *, everywhere: bool
-) -> BoolArray:
+def _parts(rule: str, condition: Condition) -> list[tuple[str, str | Values]]:
+    """The conditions of a rule that has one or several, and where each stands."""
+    if isinstance(condition, tuple):
+        return [(f"{rule}[{place}]", part) for place, part in enumerate(condition)]
+    return [(rule, condition)]
+
+
+def _any_or_all(condition: str | Values, columns: Attributes, *, everywhere: bool) -> BoolArray:
     """Items that meet a condition, or have a wanted value in all attributes, or in any."""
-    if isinstance(rule, str) and rule:
-        return parse(rule).holds(columns)
     found = np.full(len(columns), everywhere, dtype=np.bool_)
-    for attribute, values in () if isinstance(rule, str) else rule.items():
+    if isinstance(condition, str):
+        return parse(condition).holds(columns) if condition else found
+    for attribute, values in condition.items():
         holds = columns.column(attribute).where(frozenset(values).__contains__)
         found = found & holds if everywhere else found | holds
     return found
@@ -288,15 +303,15 @@ def _check_pins(pins: tuple[Pin, ...]) -> None:
             raise ValueError(f"pins hold {what} {twice!r} twice; give each place one item.")
 
 
-def _check_values(rule: str, choices: str | Mapping[str, Collection[str]]) -> None:
+def _check_values(rule: str, choices: str | Values) -> None:
     if isinstance(choices, str):
         _read(rule, choices)
         return
     for attribute, values in choices.items():
         _refuse_bare_string(f"{rule}[{attribute!r}]", values)
-        if rule == "allow" and not values:
+        if rule.startswith("allow") and not values:
             raise ValueError(
-                f"allow[{attribute!r}] is empty and would leave nothing; "
+                f"{rule}[{attribute!r}] is empty and would leave nothing; "
                 "name at least one value, or leave the attribute out."
             )
 

@@ -37,7 +37,7 @@ _WRITES = ("POST", "PUT", "PATCH")
 _PLAIN = ("/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs", "/tracker.js", "/")
 _NAMED = frozenset(
     {"events", "feedback", "items", "models", "popular", "recommend", "search", "sessions"}
-    | {"trending", "users"}
+    | {"rules", "scenarios", "trending", "users"}
 )
 _NAMED_ENDS = frozenset({"similar", "together", "recommend", "ga4", "segment"})
 

@@ -6,6 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,12 +14,14 @@ from starlette.routing import Route
 
 from momentary.data.baskets import Companion, bought_together
 from momentary.data.workspace import Workspace
+from momentary.errors import DataError
 from momentary.recommend.search import TextIndex
 from momentary.recommend.trends import BEFORE_DAYS, DAY_US, RECENT_DAYS, popular, trending
 from momentary.serving.engine import Engine
-from momentary.serving.problems import Problem
+from momentary.serving.problems import Problem, unfollowed
 from momentary.serving.queries import answer, caller_of, path_id, wish_of
 from momentary.serving.schemas import ItemOut, ListOut
+from momentary.serving.wishes import Wishes, without_chance
 from momentary.types import FloatArray, Item, Recommendation, Sessions
 
 _FRESH_S = 10.0
@@ -32,13 +35,20 @@ class Discovery:
     Args:
         engine: Knows the model, the catalogue's facts and the time.
         workspace: Whose events and items count.
+        wishes: Makes the rules of a list from its query string.
         clock_s: Seconds that never go back.
     """
 
     def __init__(
-        self, engine: Engine, workspace: Workspace, *, clock_s: Callable[[], float]
+        self,
+        engine: Engine,
+        workspace: Workspace,
+        *,
+        wishes: Wishes,
+        clock_s: Callable[[], float],
     ) -> None:
         self._engine = engine
+        self._wishes = wishes
         self._workspace = workspace
         self._clock_s = clock_s
         self._trends: dict[str, tuple[float, FloatArray]] = {}
@@ -136,18 +146,27 @@ class Discovery:
 
     async def _trend(self, request: Request, name: str) -> Response:
         caller_of(request).require("read")
-        wish = wish_of(request)
+        wish = self._wishes.of_query(request)
         scores = await self._scores(name)
         recommender = self._engine.recommender
         if len(scores) != len(recommender.items):
             # Another model came to work in the meantime.
             scores = await self._scores(name, anew=True)
+        rules = without_chance(wish.rules)
         k = min(wish.k, int(np.count_nonzero(scores)))
         if k == 0:
             return self._list([])
+        # A boost lifts what is wanted; it does not make wanted what is not.
+        wanted = np.where(scores > 0, scores, np.float32(-np.inf))[None]
         nobody = Sessions.from_lists([[]])
-        (listed,) = recommender.rank_scores(scores[None], nobody, k=k, explain=False)
-        return self._list([each for each in listed if each.score > 0])
+        try:
+            (listed,) = recommender.rank_scores(wanted, nobody, k=k, rules=rules, explain=False)
+        except DataError as error:
+            raise unfollowed(error) from None
+        kept = [each for each in listed if each.score > float("-inf")]
+        return self._list(
+            [msgspec.structs.replace(each, rank=rank) for rank, each in enumerate(kept, start=1)]
+        )
 
     async def _scores(self, name: str, *, anew: bool = False) -> FloatArray:
         now_s = self._clock_s()

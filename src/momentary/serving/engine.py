@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -174,6 +175,7 @@ class Engine:
                     rank=each.rank,
                     reasons=each.reasons,
                     name=names[index] if index >= 0 else None,
+                    propensity=each.propensity if each.propensity < 1 else None,
                 )
             )
         return found
@@ -345,8 +347,8 @@ class Engine:
             items=tuple(each.item_id for each in ranked.items),
             model_version=self.model_version,
             variant=ranked.variant,
-            # One arm that never draws lots gives its list for certain.
-            propensity=1.0,
+            # An arm that draws no lots gives its list for certain.
+            propensity=math.prod(each.propensity for each in ranked.items),
             timestamp_us=now_us,
             **question.ids,
         )

@@ -9,8 +9,10 @@ import msgspec
 
 import momentary
 from momentary.data.erasure import Receipt
+from momentary.recommend.rules import Rules
 from momentary.serving.models import AliasIn, ModelsOut
 from momentary.serving.problems import ProblemDetails
+from momentary.serving.rulebook import RuleSetOut, RuleSetsOut, ScenariosOut
 from momentary.serving.schemas import (
     Answer,
     EventIn,
@@ -23,6 +25,7 @@ from momentary.serving.schemas import (
     Ready,
     RecommendIn,
 )
+from momentary.serving.wishes import PARAMETERS
 from momentary.types import Item
 
 _REF = "#/components/schemas/{name}"
@@ -62,7 +65,7 @@ _REFUSALS = {
     401: "X-API-Key is missing or unknown.",
     403: "The key lacks a scope, or the site may not ask.",
     404: "There is no such thing.",
-    409: "The model cannot be loaded; the one at work goes on.",
+    409: "It cannot be changed: a model that cannot be loaded, rules that something else holds.",
     413: "The body is too large.",
     415: "The body is not said to be JSON.",
     422: "A field is not what it should be; `field` names it.",
@@ -139,7 +142,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path="/v1/sessions/{session_id}/recommend",
         name="recommendForSession",
         summary="Say what comes next in a session",
-        query=("k", "explain"),
+        query=("k", "explain", *PARAMETERS),
         gives={200: Answer},
         refuses=(*_ASKED, 503),
     ),
@@ -148,7 +151,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path="/v1/items/{item_id}/similar",
         name="similarItems",
         summary="List the items most like one item",
-        query=("k", "explain"),
+        query=("k", "explain", *PARAMETERS),
         gives={200: ListOut},
         refuses=(*_ASKED, 404),
     ),
@@ -166,7 +169,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path="/v1/popular",
         name="popular",
         summary="List what most visitors wanted in the last week",
-        query=("k", "explain"),
+        query=("k", "explain", *PARAMETERS),
         gives={200: ListOut},
         refuses=_LIST,
     ),
@@ -175,7 +178,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path="/v1/trending",
         name="trending",
         summary="List what is wanted more today than the week before would lead to expect",
-        query=("k", "explain"),
+        query=("k", "explain", *PARAMETERS),
         gives={200: ListOut},
         refuses=_LIST,
     ),
@@ -213,6 +216,48 @@ OPERATIONS: tuple[Operation, ...] = (
         example={"version": "previous"},
         gives={200: ModelsOut},
         refuses=(*_BODY, 404, 409),
+    ),
+    Operation(
+        method="get",
+        path="/v1/scenarios",
+        name="listScenarios",
+        summary="List the scenarios: defaults for home, product page, basket, mail",
+        gives={200: ScenariosOut},
+        refuses=(401, 403, 429),
+    ),
+    Operation(
+        method="get",
+        path="/v1/rules",
+        name="listRules",
+        summary="List the rules that have a name",
+        gives={200: RuleSetsOut},
+        refuses=(401, 403, 429),
+    ),
+    Operation(
+        method="get",
+        path="/v1/rules/{name}",
+        name="getRules",
+        summary="Show the rules of one name",
+        gives={200: RuleSetOut},
+        refuses=(*_ASKED, 404),
+    ),
+    Operation(
+        method="put",
+        path="/v1/rules/{name}",
+        name="putRules",
+        summary="Give rules a name, or replace them; the next answer obeys them",
+        takes=Rules,
+        example={"deny": 'category == "alcohol"', "max_per": {"brand": 2}},
+        gives={200: RuleSetOut, 201: RuleSetOut},
+        refuses=(*_BODY, 409, 503),
+    ),
+    Operation(
+        method="delete",
+        path="/v1/rules/{name}",
+        name="deleteRules",
+        summary="Forget the rules of one name",
+        gives={204: None},
+        refuses=(*_ASKED, 404, 409, 503),
     ),
     Operation(
         method="get",
@@ -271,6 +316,41 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "description": "Percent-encode what is not a letter or digit: a slash is %2F.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 512},
     },
+    "name": {
+        "description": "Of rules: letters, digits, dots and dashes.",
+        "schema": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 100,
+            "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        },
+    },
+    "scenario": {
+        "description": "Whose defaults count: home, product, basket, mail, or one of the settings.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 100},
+    },
+    "rule_sets": {
+        "description": "Names of rules that count, too, between commas.",
+        "schema": {"type": "string", "maxLength": 2000},
+    },
+    "allow": {
+        "description": "A condition that items must meet, such as price < 30.",
+        "schema": {"type": "string", "maxLength": 1000},
+    },
+    "deny": {
+        "description": "A condition that items may not meet.",
+        "schema": {"type": "string", "maxLength": 1000},
+    },
+    "exclude_seen": {
+        "description": "Whether to leave out what the visit holds.",
+        "schema": {"type": "boolean", "default": False},
+    },
+    "in_stock": {
+        "description": "Whether to leave out what is not available.",
+        "schema": {"type": "boolean", "default": True},
+    },
+    "price_min": {"description": "Lowest price.", "schema": {"type": "number"}},
+    "price_max": {"description": "Highest price.", "schema": {"type": "number"}},
     "alias": {
         "description": "prod answers; candidate waits.",
         "schema": {"type": "string", "enum": ["prod", "candidate"]},
@@ -291,7 +371,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
 }
 
 
-_IN_PATH = ("session_id", "item_id", "user_id", "alias")
+_IN_PATH = ("session_id", "item_id", "user_id", "alias", "name")
 
 
 def document() -> dict[str, Any]:

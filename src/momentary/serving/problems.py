@@ -7,6 +7,9 @@ import re
 
 import msgspec
 
+from momentary.errors import DataError
+from momentary.recommend.expressions import ExpressionError
+
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<place>[^`]*)`)?$", re.DOTALL)
 _NAMED = re.compile(r"(?:missing required|contains unknown) field `([^`]*)`")
 _REMEDIES = {
@@ -25,6 +28,8 @@ class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         status: The HTTP status again.
         detail: What is wrong and how to mend it.
         field: Where in the request, such as `[3].event_type`.
+        line: In a condition of rules, the line of the fault, from 1.
+        column: In that line, from 1.
     """
 
     title: str
@@ -32,6 +37,8 @@ class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     detail: str
     type: str = "about:blank"
     field: str | None = None
+    line: int | None = None
+    column: int | None = None
 
 
 class Problem(Exception):
@@ -42,6 +49,7 @@ class Problem(Exception):
         detail: What is wrong and the remedy, in whole sentences.
         field: Where in the request the fault is.
         headers: Headers that the answer needs, such as `allow`.
+        place: Line and column in a condition, from 1.
     """
 
     def __init__(
@@ -51,12 +59,14 @@ class Problem(Exception):
         *,
         field: str | None = None,
         headers: tuple[tuple[bytes, bytes], ...] = (),
+        place: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.field = field
         self.headers = headers
+        self.place = place
 
     def body(self) -> bytes:
         """The problem as JSON."""
@@ -65,11 +75,13 @@ class Problem(Exception):
             status=self.status,
             detail=self.detail,
             field=self.field,
+            line=None if self.place is None else self.place[0],
+            column=None if self.place is None else self.place[1],
         )
         return msgspec.json.encode(details)
 
 
-def undecodable(error: ValueError | RecursionError) -> Problem:
+def undecodable(error: ValueError | RecursionError | msgspec.MsgspecError) -> Problem:
     """The problem with a body that could not be read: 400 if it is no JSON, otherwise 422.
 
     >>> undecodable(msgspec.ValidationError("Expected `int` - at `$.k`")).field
@@ -79,6 +91,9 @@ def undecodable(error: ValueError | RecursionError) -> Problem:
         return Problem(400, "The body is nested too deeply; flatten it.")
     if not isinstance(error, msgspec.ValidationError):
         return Problem(400, f"The body is not JSON in UTF-8 ({_short(error)}); check its syntax.")
+    if isinstance(error.__cause__, ExpressionError):
+        place = str(error).rpartition("`$.")[2].rstrip("`") if "`$." in str(error) else ""
+        return unfollowed(error.__cause__, within=place)
     match = _PLACE.match(str(error))
     what, place = (match["what"], match["place"] or "") if match else (str(error), "")
     named = _NAMED.search(what)
@@ -88,5 +103,18 @@ def undecodable(error: ValueError | RecursionError) -> Problem:
     return Problem(422, detail, field=field)
 
 
-def _short(error: ValueError) -> str:
+def unfollowed(error: DataError, *, within: str = "rules") -> Problem:
+    """The problem with rules that cannot be followed: 422, with the place in the condition.
+
+    Args:
+        error: What is wrong.
+        within: Where in the request the rules stand, "" if they are all of it.
+    """
+    if not isinstance(error, ExpressionError):
+        return Problem(422, str(error), field=within or None)
+    field = ".".join(part for part in (within, error.where) if part)
+    return Problem(422, str(error), field=field, place=(error.line, error.column))
+
+
+def _short(error: Exception) -> str:
     return str(error)[:200].rstrip(".")

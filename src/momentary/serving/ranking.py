@@ -14,7 +14,8 @@ from momentary.errors import DataError, SettingsError
 from momentary.models.protocol import Incremental
 from momentary.recommend.pipeline import Recommender
 from momentary.recommend.rules import DEFAULT_RULES, Rules
-from momentary.serving.problems import Problem
+from momentary.recommend.scenarios import Scorer, alike
+from momentary.serving.problems import Problem, unfollowed
 from momentary.serving.state import Visit
 from momentary.types import FloatArray, IntArray, ItemTable, Recommendation, Sessions
 
@@ -28,17 +29,19 @@ _SCORES_AT_ONCE = 2_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What one list has to be like: its length, its rules, and whether it gives reasons."""
+    """What one list has to be like: its length, its rules, reasons, and what scores it."""
 
     k: int
     rules: Rules = DEFAULT_RULES
     explain: bool = False
+    scorer: Scorer = "model"
 
     def group(self) -> bytes:
         """Equal for wishes that one call of the recommender can fulfil."""
-        if self.rules is DEFAULT_RULES:
+        if self.rules is DEFAULT_RULES and self.scorer == "model":
             return b"%d,%d" % (self.k, self.explain)
-        return msgspec.json.encode((self.k, self.explain, self.rules), order="deterministic")
+        wanted = (self.k, self.explain, self.scorer, self.rules)
+        return msgspec.json.encode(wanted, order="deterministic")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,7 @@ class Ranking:
         self._max_history = max_history
         scorer = recommender.scorer
         self._incremental = scorer if isinstance(scorer, Incremental) else None
+        self._rng = np.random.default_rng()
 
     def with_table(self, table: ItemTable) -> Ranking:
         """The same models over other facts of their items."""
@@ -140,7 +144,12 @@ class Ranking:
         if scores is not None:
             try:
                 lists = self.recommender.rank_scores(
-                    scores, sessions, k=wish.k, rules=wish.rules, explain=wish.explain
+                    self._rescored(scores, sessions, wish.scorer),
+                    sessions,
+                    k=wish.k,
+                    rules=wish.rules,
+                    explain=wish.explain,
+                    rng=self._rng,
                 )
                 return _ranked(lists, visits, variant=MODEL)
             except DataError as error:
@@ -149,6 +158,15 @@ class Ranking:
                 _LOGGER.exception("model %s failed to rank", self.model_version)
         return self._fall_back(sessions, visits, wish)
 
+    def _rescored(self, scores: FloatArray, sessions: Sessions, scorer: Scorer) -> FloatArray:
+        """The scores that a wish asks for, made from the model's where it has to do with them."""
+        if scorer == "similar":
+            reasons = self.recommender.reasons
+            return alike(scores, sessions, None if reasons is None else reasons.related)
+        if scorer == "popular":
+            return np.broadcast_to(self.popularity(), scores.shape)
+        return scores
+
     def _fall_back(
         self, sessions: Sessions, visits: list[Visit], wish: Wish
     ) -> Sequence[Ranked | Problem]:
@@ -156,7 +174,11 @@ class Ranking:
             _LOGGER.warning("the fallback answers %d requests", len(visits))
             try:
                 lists = self._fallback.recommend(
-                    sessions, k=wish.k, rules=wish.rules, explain=wish.explain
+                    sessions,
+                    k=wish.k,
+                    rules=wish.rules,
+                    explain=wish.explain,
+                    rng=self._rng,
                 )
                 return _ranked(lists, visits, variant=FALLBACK)
             except DataError as error:
@@ -174,7 +196,7 @@ def _unavailable() -> Problem:
 
 
 def _refusal(error: DataError) -> Problem:
-    return Problem(422, str(error), field="rules")
+    return unfollowed(error)
 
 
 def _ranked(

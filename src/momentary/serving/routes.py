@@ -15,7 +15,6 @@ from starlette.routing import Route
 
 from momentary.data.workspace import Workspace
 from momentary.errors import DataError
-from momentary.recommend.rules import DEFAULT_RULES
 from momentary.serving import docs, openapi, tracker
 from momentary.serving.access import Caller
 from momentary.serving.administration import Administration
@@ -23,9 +22,10 @@ from momentary.serving.audit import AuditLog
 from momentary.serving.discovery import Discovery
 from momentary.serving.engine import Engine, Question
 from momentary.serving.http import decoded, read_body
-from momentary.serving.problems import Problem
-from momentary.serving.queries import HEADERS, answer, caller_of, wish_of
-from momentary.serving.ranking import Wish
+from momentary.serving.problems import Problem, unfollowed
+from momentary.serving.queries import HEADERS, answer, caller_of
+from momentary.serving.rule_routes import RuleRoutes
+from momentary.serving.rulebook import RuleBook
 from momentary.serving.schemas import (
     EventIn,
     ListOut,
@@ -40,6 +40,7 @@ from momentary.serving.schemas import (
     to_event,
 )
 from momentary.serving.state import ID_COLUMNS
+from momentary.serving.wishes import Wishes, without_chance
 from momentary.settings import ServeSettings
 from momentary.types import Event
 
@@ -63,7 +64,12 @@ class Routes:
         self._catalog = workspace.catalog
         self._settings = settings
         self._audit = AuditLog(workspace.root / "audit.jsonl")
-        self._discovery = Discovery(engine, workspace, clock_s=time.monotonic)
+        book = RuleBook(settings, workspace.root / "rules.json", clock_s=time.monotonic)
+        self._wishes = Wishes(engine, book)
+        self._rules = RuleRoutes(
+            engine, book, audit=self._audit, limit_bytes=settings.max_body_bytes
+        )
+        self._discovery = Discovery(engine, workspace, wishes=self._wishes, clock_s=time.monotonic)
         self._administration = Administration(
             engine, workspace, audit=self._audit, settings=settings, now_us=engine.now_us
         )
@@ -94,6 +100,7 @@ class Routes:
             ),
             *self._discovery.routes(),
             *self._administration.routes(),
+            *self._rules.routes(),
             Route("/tracker.js", self.tracker, methods=["GET"]),
             Route(item + "/similar", self.similar, methods=["GET"]),
             Route(item, self.item, methods=["GET", "PUT", "DELETE"]),
@@ -141,28 +148,28 @@ class Routes:
         events = [] if wire.event is None else [self._event(wire, ids)]
         for event in events:
             ids = ids or _ids(event)
-        wish = Wish(k=wire.k, rules=wire.rules, explain=wire.explain)
-        question = Question(ids=ids, wish=wish, basket=wire.items)
+        question = Question(ids=ids, wish=self._wishes.of_body(wire, body), basket=wire.items)
         return _ENCODE(await self._engine.answer(question, events=events))
 
     async def session_recommend(self, request: Request) -> Response:
         """Continue one session."""
         caller_of(request).require("read")
         session_id = decoded(request.path_params["session_id"], field="session_id")
-        question = Question(ids={"session_id": session_id}, wish=wish_of(request))
+        question = Question(ids={"session_id": session_id}, wish=self._wishes.of_query(request))
         return answer(await self._engine.answer(question))
 
     async def similar(self, request: Request) -> Response:
         """List items that are like one item."""
         caller_of(request).require("read")
         item_id = decoded(request.path_params["item_id"], field="item_id")
-        wish = wish_of(request)
+        wish = self._wishes.of_query(request)
         if not self._engine.listed(item_id):
             raise _no_item(item_id, "it was deleted, or the model does not know it (yet)")
         try:
-            found = self._engine.recommender.similar(item_id, k=wish.k, rules=DEFAULT_RULES)
+            rules = without_chance(wish.rules)
+            found = self._engine.recommender.similar(item_id, k=wish.k, rules=rules)
         except DataError as error:
-            raise Problem(422, str(error), field="item_id") from None
+            raise unfollowed(error) from None
         items = self._engine.named(found)
         return answer(ListOut(model_version=self._engine.model_version, items=items))
 

@@ -17,6 +17,7 @@ from momentary.types import Event, Item
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 Word = Annotated[str, msgspec.Meta(max_length=512)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 Text = Annotated[str, msgspec.Meta(max_length=100_000)]
 Price = Annotated[float, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=100, description="Length of the list.")]
@@ -95,7 +96,8 @@ class RecommendIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Whose visit to continue.
 
     `event` is recorded first and counts in this answer; `items` are a basket in progress that
-    counts in this answer only.
+    counts in this answer only. `scenario` gives defaults, `rule_sets` adds rules that have a name,
+    and what `k`, `explain` and `rules` say wins over both.
     """
 
     session_id: Id | None = None
@@ -103,19 +105,25 @@ class RecommendIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     anonymous_id: Id | None = None
     items: Annotated[list[Id], msgspec.Meta(max_length=500)] = []
     event: EventIn | None = None
-    k: Count = 20
+    k: Count | None = None
+    scenario: Name | None = None
+    rule_sets: Annotated[tuple[Name, ...], msgspec.Meta(max_length=20)] = ()
     rules: Rules = DEFAULT_RULES
-    explain: bool = False
+    explain: bool | None = None
 
 
 class ItemOut(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One item of an answer; `score` is comparable inside one answer only."""
+    """One item of an answer; `score` is comparable inside one answer only.
+
+    `propensity` is the chance that it had to stand there, given those above; left out if it is 1.
+    """
 
     item_id: str
     score: float
     rank: int
     reasons: tuple[str, ...]
     name: str | None = None
+    propensity: float | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
