@@ -214,6 +214,21 @@ def test_a_log_of_a_later_version_is_refused(tmp_path):
         EventLog(path)
 
 
+def test_a_log_of_an_earlier_version_learns_the_chance_of_each_place(tmp_path):
+    path = tmp_path / "events.sqlite"
+    log = EventLog(path)
+    log.append([_event("e")], exposures=[_exposure("r")])
+    log.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE exposures DROP COLUMN propensities")
+        connection.execute("PRAGMA user_version = 2")
+    log = EventLog(path)
+    log.append([], exposures=[_exposure("s", 1, propensities=(0.25, 2 / 3))])
+    assert [each.propensities for each in log.exposures()] == [None, (0.25, 2 / 3)]
+    assert log.count() == 1
+    log.close()
+
+
 def test_new_ids_differ_and_ascend_with_time():
     ids = {new_id(5) for _ in range(1000)}
     assert len(ids) == 1000

@@ -260,11 +260,16 @@ def test_rules_that_cannot_hold_together_are_refused(tmp_path):
 def test_explored_places_are_recorded_with_their_chance(tmp_path):
     explore = {"explore": {"share": 0.6, "pool": 4}}
     with opened(tmp_path) as app:
+        certain = _post(app, items=["i1"]).json()["recommendation_id"]
+        assert app.engine.exposure(certain).propensities is None
         answers = [_post(app, items=["i1"], k=5, rules=explore).json() for _ in range(40)]
         shown = {each.recommendation_id: each for each in app.engine._log.exposures()}
     for answer in answers:
         chances = [each.get("propensity", 1.0) for each in answer["items"]]
-        assert shown[answer["recommendation_id"]].propensity == pytest.approx(np.prod(chances))
+        exposure = shown[answer["recommendation_id"]]
+        assert exposure.items == tuple(each["item_id"] for each in answer["items"])
+        assert exposure.propensities == pytest.approx(chances)
+        assert exposure.propensity == pytest.approx(np.prod(chances))
     assert len({tuple(each["item_id"] for each in answer["items"]) for answer in answers}) > 5
 
 

@@ -33,9 +33,9 @@ _ADD_EVENT = (
 )
 _EXPOSURE_COLUMNS = (
     "recommendation_id, user_id, anonymous_id, session_id, items, model_version, variant, "
-    "propensity, timestamp_us"
+    "propensity, timestamp_us, propensities"
 )
-_ADD_EXPOSURE = f"INSERT INTO exposures ({_EXPOSURE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD_EXPOSURE = f"INSERT INTO exposures ({_EXPOSURE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class Exposure(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +45,8 @@ class Exposure(msgspec.Struct, frozen=True, kw_only=True):
         items: The items, best first; an item's position is its place here, from 0.
         variant: The arm that answered.
         propensity: The chance that the arm had to give this answer, above 0 and up to 1.
+        propensities: The chance of each item to stand on its place, given those above; their
+            product is `propensity`. None where nothing was left to chance.
     """
 
     recommendation_id: str
@@ -56,6 +58,7 @@ class Exposure(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str | None = None
     anonymous_id: str | None = None
     session_id: str | None = None
+    propensities: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,6 +286,7 @@ def _event(row: Iterable[Any]) -> Event:
 
 
 def _exposure_row(exposure: Exposure) -> tuple[Any, ...]:
+    chances = exposure.propensities
     return (
         exposure.recommendation_id,
         exposure.user_id,
@@ -293,10 +297,13 @@ def _exposure_row(exposure: Exposure) -> tuple[Any, ...]:
         exposure.variant,
         exposure.propensity,
         exposure.timestamp_us,
+        None if chances is None else msgspec.json.encode(chances).decode(),
     )
 
 
 def _exposure(row: Iterable[Any]) -> Exposure:
     columns = dict(zip(_EXPOSURE_COLUMNS.split(", "), row, strict=True))
     items = msgspec.json.decode(columns.pop("items"), type=tuple[str, ...])
-    return Exposure(items=items, **columns)
+    given = columns.pop("propensities")
+    chances = None if given is None else msgspec.json.decode(given, type=tuple[float, ...])
+    return Exposure(items=items, propensities=chances, **columns)

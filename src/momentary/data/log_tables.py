@@ -46,7 +46,10 @@ EXPOSURES = sa.Table(
     sa.Column("propensity", sa.Double, nullable=False),
     sa.Column("timestamp_us", sa.BigInteger, nullable=False),
 )
-"""Written with every answer and searched seldom, so there is no further index to keep."""
+"""Written with every answer and searched seldom, so there is no further index to keep.
+
+As they were at first; the chance of each place, a JSON array or nothing, came later: see `_STEPS`.
+"""
 
 MOVED = sa.Table(
     "moved",
@@ -82,9 +85,14 @@ _TIME = sa.Index("events_time", EVENTS.c.timestamp_us)
 _IDS = [_by_arrival(EVENTS.c[name]) for name in ("session_id", "user_id", "anonymous_id")]
 _MOVED_TIME = sa.Index("moved_time", MOVED.c.moved_us)
 
+_CHANCES: sa.DDL = sa.DDL(  # type: ignore[no-untyped-call]
+    "ALTER TABLE exposures ADD COLUMN propensities TEXT"
+)
+
 _STEPS: tuple[tuple[sa.schema.ExecutableDDLElement, ...], ...] = (
     (CreateTable(EVENTS), CreateIndex(_TIME), *map(CreateIndex, _IDS), CreateTable(EXPOSURES)),
     (CreateTable(MOVED), CreateIndex(_MOVED_TIME), CreateTable(PULSE)),
+    (_CHANCES,),
 )
 VERSION = len(_STEPS)
 """The version of the tables that this momentary writes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -342,13 +343,17 @@ class Engine:
         return added
 
     def _exposure(self, job: _Job, question: Question, ranked: Ranked, *, now_us: int) -> Exposure:
+        chances = tuple(each.propensity for each in ranked.items)
+        # A long list of small chances is smaller than any number, but not impossible.
+        propensity = max(math.prod(chances), sys.float_info.min)
         return Exposure(
             recommendation_id=job.recommendation_id,
             items=tuple(each.item_id for each in ranked.items),
             model_version=self.model_version,
             variant=ranked.variant,
             # An arm that draws no lots gives its list for certain.
-            propensity=math.prod(each.propensity for each in ranked.items),
+            propensity=propensity,
+            propensities=chances if propensity < 1 else None,
             timestamp_us=now_us,
             **question.ids,
         )
