@@ -12,171 +12,42 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from benchmarks.moments_choices import LOYALTY, simulate_choices
-from benchmarks.moments_photos import PhotoPool, measure_laws, measure_pool
-from benchmarks.moments_recipes import (
-    linear_controls,
-    naive_correlation,
-    textbook_double_ml,
-)
-from benchmarks.moments_worlds import EXAMINED, WORLDS, simulate
+from benchmarks import moments_draws
+from benchmarks.moments_choices import LOYALTY, choose
+from benchmarks.moments_draws import FDR, METHODS, Draw
+from benchmarks.moments_kept import Keeper, digest
+from benchmarks.moments_photos import PIXELS, measure_laws, measure_pool
+from benchmarks.moments_worlds import WORLDS
 from benchmarks.report import Row, data_folder, finish, sha256
 from momentary.moments.attributes import ATTRIBUTES
-from momentary.moments.decision import DecisionConfig, DecisionModel
-from momentary.moments.effects import EffectsDesign, ImageEffects, refit
-from momentary.moments.estimates import Matrix
 from momentary.moments.multiplicity import benjamini_hochberg
 from momentary.moments.plan import anytime_lift, sample_ratio_p
-from momentary.moments.refute import placebo_p_values
 
-FDR = 0.10
-METHODS = ("naive", "OLS", "textbook", "log-link DML", "within-item", "highest rung")
-_POOL: list[PhotoPool] = []
+ITEMS = 1500
+
+_ROOM = "src/momentary/moments/"
+DRAWS = (
+    *PIXELS,
+    *(f"benchmarks/moments_{name}.py" for name in ("draws", "recipes", "worlds")),
+    *(
+        f"{_ROOM}{name}.py"
+        for name in (
+            *("conclusions", "double_ml", "effects", "estimates", "examination", "multiplicity"),
+            *("poisson", "refute", "rungs", "spells", "splines"),
+        )
+    ),
+)
+"""What a draw of a world depends on."""
+
+CHOICES = ("benchmarks/moments_choices.py", f"{_ROOM}decision.py")
+"""What a fit of the decision model depends on."""
 
 Summary = dict[str, dict[str, float]]
 """By method and figure."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draw:
-    """What every method said of one draw of one world.
-
-    Attributes:
-        truth: Shape (attributes,).
-        values: By method. Shape (methods, attributes).
-        covered: Whether the 95 % interval holds the truth. Shape (methods, attributes).
-        found: Discovered at the false-discovery rate. Shape (methods, attributes).
-        divergence: p value that rungs 2 and 3 agree.
-        rung: Of the highest-rung method.
-        examined: Worst error of the first five positions' examination.
-        placebo: p values with swapped photos, rungs 2 and 3. Shape (2, attributes).
-        differs: Attributes said to differ between categories.
-        lift: Share of real edits whose true lift lies in its predicted interval.
-    """
-
-    truth: Matrix
-    values: Matrix
-    covered: Matrix
-    found: Matrix
-    divergence: float
-    rung: int
-    examined: float
-    placebo: Matrix
-    differs: int
-    lift: float
-
-
-def analyse(task: tuple[str, int, int]) -> Draw:
-    """Draw one world once and let every method answer."""
-    name, seed, items = task
-    pool, rng = _POOL[0], np.random.default_rng([seed, list(WORLDS).index(name)])
-    drawn = simulate(WORLDS[name], pool, rng=rng, items=items)
-    # The truth is written for each attribute, so none may be merged here; tests cover merging.
-    design = EffectsDesign(outcomes=("click",), merge_above=0.95, curves=False, fdr=FDR)
-    effects = ImageEffects(design).fit(drawn.spells, drawn.pictures, drawn.facts, rng=rng)
-    table, fit = effects.table(), effects.fits["click"]
-    spread = np.array([scale.sd for scale in table.scales])
-    truth = drawn.truth * spread
-    values, covered, found = [], [], []
-    for value, error, p in (
-        naive_correlation(fit.sample),
-        linear_controls(fit.sample),
-        textbook_double_ml(fit.sample, rng=rng),
-    ):
-        # A recipe on levels speaks of the relative change itself.
-        values.append(value)
-        covered.append(np.abs(value - np.expm1(truth)) <= 1.96 * error)
-        found.append(benjamini_hochberg(p) <= FDR)
-    for rung in (2, 3):
-        if rung not in fit.ladder.rungs:
-            # A method that gives no answer counts as one that says 0, is sure of it, and is wrong.
-            print(f"{name}, seed {seed}: {fit.ladder.notes[rung]}", flush=True)
-            values.append(np.zeros(len(truth)))
-            covered.append(np.zeros(len(truth), dtype=np.bool_))
-            found.append(np.zeros(len(truth), dtype=np.bool_))
-            continue
-        estimate = fit.ladder.rungs[rung].estimate
-        low, high = estimate.interval(0.95)
-        values.append(np.expm1(estimate.coefficients))
-        covered.append((low <= truth) & (truth <= high))
-        found.append(benjamini_hochberg(estimate.p_values) <= FDR)
-    headline = {effect.attribute: effect for effect in table.effects}
-    order = [headline[scale.attribute] for scale in table.scales]
-    values.append(np.array([each.percent for each in order]) / 100.0)
-    shown = np.expm1(truth) * 100.0
-    covered.append(np.array([e.low <= t <= e.high for e, t in zip(order, shown, strict=True)]))
-    found.append(np.array([each.discovered for each in order]))
-    return Draw(
-        truth=truth,
-        values=np.array(values),
-        covered=np.array(covered),
-        found=np.array(found),
-        divergence=1.0 if fit.ladder.divergence is None else fit.ladder.divergence,
-        rung=fit.main,
-        examined=float(np.abs(np.array(drawn.spells.examination[:5]) / EXAMINED[:5] - 1.0).max()),
-        placebo=_placebo(effects, rng=rng),
-        differs=sum(each.differs for each in table.heterogeneity),
-        lift=_lift(effects, truth, pool, names=drawn.pictures.attributes, rng=rng),
-    )
-
-
-def _placebo(effects: ImageEffects, *, rng: np.random.Generator) -> Matrix:
-    fit = effects.fits["click"]
-    shown, place = np.unique(fit.picture, return_inverse=True)
-    first = np.zeros(len(shown), dtype=np.int64)
-    first[place] = np.arange(len(place))
-    found = [
-        placebo_p_values(
-            lambda attributes, _, rung=rung: (
-                refit(
-                    fit.sample.showing(attributes), rung, rng=rng, config=effects.design.ladder
-                ).estimate
-            ),
-            attributes=fit.sample.attributes[first],
-            picture=place,
-            category=fit.sample.confounders.category[first],
-            rng=rng,
-            rounds=1,
-        )[0]
-        for rung in (2, 3)
-    ]
-    return np.array(found)
-
-
-def _lift(
-    effects: ImageEffects,
-    truth: Matrix,
-    pool: PhotoPool,
-    *,
-    names: Sequence[str],
-    rng: np.random.Generator,
-) -> float:
-    """Real edits of random photos: is the true lift inside what the main rung predicts?"""
-    columns = [list(ATTRIBUTES).index(name) for name in names]
-    table = effects.table()
-    kept = [list(names).index(scale.attribute) for scale in table.scales]
-    photo = rng.integers(len(pool.values), size=200)
-    version = rng.integers(1, pool.values.shape[1], size=200)
-    moved = (pool.values[photo, version] - pool.values[photo, 0])[:, columns][:, kept]
-    step = moved / np.array([scale.sd for scale in table.scales])
-    estimate = effects.fits["click"].ladder.rungs[3].estimate
-    error = np.sqrt(np.einsum("ia,ab,ib->i", step, estimate.covariance, step))
-    gap = np.abs(step @ (estimate.coefficients - truth))
-    return float((gap <= 1.96 * error).mean())
-
-
-def choose(seed: int) -> tuple[float, float, bool]:
-    """Loyalty with taste and without, and whether the former's interval holds the truth."""
-    choices = simulate_choices(np.random.default_rng(seed), people=200)
-    rng = np.random.default_rng(seed)
-    mixed = DecisionModel(DecisionConfig(draws=512)).fit(choices, rng=rng)
-    plain = DecisionModel(DecisionConfig(heterogeneity=False)).fit(choices, rng=rng)
-    covered = abs(mixed.values[0] - LOYALTY) <= 1.96 * mixed.errors[0]
-    return float(mixed.values[0]), float(plain.values[0]), bool(covered)
 
 
 def watch(seed: int, *, looks: int = 25, users: int = 120_000) -> tuple[bool, bool, bool]:
@@ -346,46 +217,48 @@ def _row(  # noqa: PLR0917
     return Row(what=what, value=value, target=target, better=better)
 
 
-def other_gates(*, quick: bool, workers: int) -> list[Row]:
+def other_gates(keeper: Keeper, processes: ProcessPoolExecutor, *, quick: bool) -> list[Row]:
     """G8, G9's and G12's laws of the pixels, and G11."""
     folder = data_folder() / "clothing_photos"
-    with ProcessPoolExecutor(workers) as pool:
-        loyal = list(pool.map(choose, range(4 if quick else 60)))
-        watched = list(pool.map(watch, range(40 if quick else 400)))
-    monotone, kept = measure_laws(
-        folder / "images.zip", folder / "items.csv", photos=24 if quick else 200, workers=workers
+    tasks = {str(seed): seed for seed in range(4 if quick else 60)}
+    code = digest(CHOICES)
+    loyal = list(keeper.each("choices", choose, tasks, code=code, pool=processes))
+    watched = list(processes.map(watch, range(40 if quick else 400)))
+    laws = measure_laws(
+        folder / "images.zip",
+        folder / "items.csv",
+        photos=24 if quick else 200,
+        keeper=keeper,
+        processes=processes,
     )
-    values = np.array([each[0] for each in loyal])
+    mixed, plain = (np.array([each[name] for each in loyal]) for name in ("mixed", "plain"))
+    covered = np.abs(mixed[:, 0] - LOYALTY) <= 1.96 * mixed[:, 1]
     names = list(ATTRIBUTES)
     return [
         Row(
             what="G8 loyalty, bias with taste",
-            value=float(abs(values.mean() / LOYALTY - 1)),
+            value=float(abs(mixed[:, 0].mean() / LOYALTY - 1)),
             target=0.08,
             better="lower",
             peer="without taste",
-            peer_value=float(np.mean([each[1] for each in loyal]) / LOYALTY - 1),
+            peer_value=float(plain[:, 0].mean() / LOYALTY - 1),
         ),
-        _row("G8 loyalty, coverage", float(np.mean([each[2] for each in loyal])), 0.90),
+        _row("G8 loyalty, coverage", float(covered.mean()), 0.90),
         _row(
-            f"G9 edits move their attribute monotonically, worst ({names[monotone.argmin()]})",
-            float(monotone.min()),
+            f"G9 edits move their attribute monotonically, worst ({names[laws[0].argmin()]})",
+            float(laws[0].min()),
             0.98,
         ),
-        Row(what="G9 the same, mean over the edits", value=float(monotone.mean())),
+        Row(what="G9 the same, mean over the edits", value=float(laws[0].mean())),
         _row("G11 alarm at 2 % imbalance", float(np.mean([each[0] for each in watched])), 0.99),
         _row("G11 false alarms", float(np.mean([each[1] for each in watched])), 0.01, "lower"),
         _row("G11 interval at every look", float(np.mean([each[2] for each in watched])), 0.95),
         _row(
-            f"G12 correlation after JPEG q75, worst ({names[kept.argmin()]})",
-            float(kept.min()),
+            f"G12 correlation after JPEG q75, worst ({names[laws[1].argmin()]})",
+            float(laws[1].min()),
             0.95,
         ),
     ]
-
-
-def _share(pool: PhotoPool) -> None:
-    _POOL[:] = [pool]
 
 
 def main() -> None:
@@ -394,28 +267,39 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few draws; nothing is written")
     parser.add_argument("--draws", type=int, help="draws of each world (60; 4 if quick)")
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument(
+        "--resume", type=Path, help="folder that keeps every draw; what is there is not done again"
+    )
     given = parser.parse_args()
     draws = given.draws or (4 if given.quick else 60)
+    photos = 500 if given.quick else 1600
+    keeper = Keeper(given.resume)
     began = time.monotonic()
     folder = data_folder() / "clothing_photos"
-    pool = measure_pool(
-        folder / "images.zip",
-        folder / "items.csv",
-        photos=500 if given.quick else 1600,
-        workers=given.workers,
-    )
-    print(f"photos measured ({time.monotonic() - began:.0f} s)", flush=True)
+    with ProcessPoolExecutor(given.workers) as processes:
+        pool = measure_pool(
+            folder / "images.zip",
+            folder / "items.csv",
+            photos=photos,
+            keeper=keeper,
+            processes=processes,
+        )
+        print(f"photos measured ({time.monotonic() - began:.0f} s)", flush=True)
     worlds: dict[str, list[Draw]] = {}
     found: dict[str, Summary] = {}
+    code = digest(DRAWS, photos, ITEMS)
     with ProcessPoolExecutor(
-        given.workers, initializer=functools.partial(_share, pool)
+        given.workers, initializer=functools.partial(moments_draws.share, pool)
     ) as processes:
         for name in WORLDS:
-            tasks = [(name, seed, 1500) for seed in range(draws)]
-            worlds[name] = list(processes.map(analyse, tasks))
+            tasks = {
+                f"{name.replace(' ', '_')}-{seed}": (name, seed, ITEMS) for seed in range(draws)
+            }
+            kept = keeper.each("worlds", moments_draws.draw, tasks, code=code, pool=processes)
+            worlds[name] = [Draw.of(each) for each in kept]
             print(f"{name}: {draws} draws ({time.monotonic() - began:.0f} s)", flush=True)
             found[name] = summary(name, worlds[name])
-    rows = gates(worlds, found) + other_gates(quick=given.quick, workers=given.workers)
+        rows = gates(worlds, found) + other_gates(keeper, processes, quick=given.quick)
     rows.append(Row(what="wall time", value=time.monotonic() - began, unit="s"))
     finish(
         "moments",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from momentary.moments.decision import Choices
+from benchmarks.moments_kept import Kept
+from momentary.moments.decision import Choices, DecisionConfig, DecisionModel
 
 LOYALTY = 0.6
 
@@ -58,3 +59,15 @@ def simulate_choices(
         visual=visual.reshape(*flat, 1),
         image_names=("image",),
     )
+
+
+def choose(seed: int) -> Kept:
+    """Loyalty with taste and without, each with its standard error."""
+    choices = simulate_choices(np.random.default_rng(seed), people=200)
+    rng = np.random.default_rng(seed)
+    mixed = DecisionModel(DecisionConfig(draws=512)).fit(choices, rng=rng)
+    plain = DecisionModel(DecisionConfig(heterogeneity=False)).fit(choices, rng=rng)
+    return {
+        name: np.array([fit.values[0], fit.errors[0]])
+        for name, fit in (("mixed", mixed), ("plain", plain))
+    }

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import zipfile
 import zlib
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy import stats
 
+from benchmarks.moments_kept import Keeper, Kept, digest
 from momentary.moments.attributes import ATTRIBUTES, measure
 from momentary.moments.edits import edit
 from momentary.moments.estimates import Matrix
@@ -26,6 +28,15 @@ VERSIONS = 11
 """The photo as it is, and ten edits of it."""
 
 SIDE = 192
+PIXELS = (
+    "benchmarks/moments_photos.py",
+    *(
+        f"src/momentary/moments/{name}.py"
+        for name in ("attributes", "edits", "pixel_sums", "pixels")
+    ),
+)
+"""What the measured photos depend on."""
+
 _STEPS = (-1.0, -0.5, 0.5, 1.0)
 
 
@@ -43,16 +54,26 @@ class PhotoPool:
     values: Matrix
 
 
-def measure_pool(archive: Path, table: Path, *, photos: int, workers: int) -> PhotoPool:
+def measure_pool(
+    archive: Path, table: Path, *, photos: int, keeper: Keeper, processes: Executor
+) -> PhotoPool:
     """Measure the first `photos` of the archive in an order that mixes the categories."""
     names, category = _listed(table)
     chosen = np.random.default_rng(0).permutation(len(names))[:photos]
-    tasks = [(archive, [names[row] for row in part]) for part in np.array_split(chosen, 64)]
-    values = _spread(_measure_versions, tasks, workers=workers)
-    return PhotoPool(category=category[chosen], values=np.concatenate(values))
+    found = keeper.each(
+        "pool",
+        _measure_versions,
+        _parts(archive, [names[row] for row in chosen], count=64),
+        code=digest(PIXELS, photos),
+        pool=processes,
+    )
+    values = np.concatenate([each["values"] for each in found])
+    return PhotoPool(category=category[chosen], values=values.astype(np.float64))
 
 
-def measure_laws(archive: Path, table: Path, *, photos: int, workers: int) -> tuple[Matrix, Matrix]:
+def measure_laws(
+    archive: Path, table: Path, *, photos: int, keeper: Keeper, processes: Executor
+) -> tuple[Matrix, Matrix]:
     """How well the edits move their attribute, and how well a measurement survives re-encoding.
 
     Returns:
@@ -62,14 +83,28 @@ def measure_laws(archive: Path, table: Path, *, photos: int, workers: int) -> tu
     """
     names, _ = _listed(table)
     chosen = np.random.default_rng(1).permutation(len(names))[:photos]
-    tasks = [(archive, [names[row] for row in part]) for part in np.array_split(chosen, 16)]
-    found = np.concatenate(_spread(_measure_steps, tasks, workers=workers))
+    kept = keeper.each(
+        "laws",
+        _measure_steps,
+        _parts(archive, [names[row] for row in chosen], count=16),
+        code=digest(PIXELS, photos),
+        pool=processes,
+    )
+    found = np.concatenate([each["values"] for each in kept])
     paths, again = found[:, :-1], found[:, -1]
     own = paths.transpose(0, 2, 1)
     monotone = (np.diff(own, axis=2) >= -1e-9).all(axis=2).mean(axis=0)
     middle = len(_STEPS) // 2
-    kept = [stats.pearsonr(own[:, a, middle], again[:, a]).statistic for a in range(own.shape[1])]
-    return monotone, np.array(kept)
+    kept_r = [stats.pearsonr(own[:, a, middle], again[:, a]).statistic for a in range(own.shape[1])]
+    return monotone, np.array(kept_r)
+
+
+def _parts(archive: Path, names: list[str], *, count: int) -> dict[str, tuple[Path, list[str]]]:
+    ends = np.linspace(0, len(names), count + 1).astype(int).tolist()
+    return {
+        str(part): (archive, names[first:last])
+        for part, (first, last) in enumerate(itertools.pairwise(ends))
+    }
 
 
 def _listed(table: Path) -> tuple[list[str], IntArray]:
@@ -79,14 +114,7 @@ def _listed(table: Path) -> tuple[list[str], IntArray]:
     return [row["image"] for row in rows], category
 
 
-def _spread(function, tasks, *, workers: int):  # noqa: ANN001, ANN202 - a map over processes
-    if workers < 2:
-        return [function(task) for task in tasks]
-    with ProcessPoolExecutor(workers) as pool:
-        return list(pool.map(function, tasks))
-
-
-def _measure_versions(task: tuple[Path, list[str]]) -> Matrix:
+def _measure_versions(task: tuple[Path, list[str]]) -> Kept:
     archive, names = task
     found = np.empty((len(names), VERSIONS, len(ATTRIBUTES)))
     with zipfile.ZipFile(archive) as opened:
@@ -98,10 +126,10 @@ def _measure_versions(task: tuple[Path, list[str]]) -> Matrix:
             strengths = rng.uniform(0.4, 1.0, VERSIONS - 1) * rng.choice([-1.0, 1.0], VERSIONS - 1)
             for place, attribute in enumerate(edits.tolist(), start=1):
                 found[row, place] = measure(edit(pixels, attribute, float(strengths[place - 1])))
-    return found
+    return {"values": found}
 
 
-def _measure_steps(task: tuple[Path, list[str]]) -> Matrix:
+def _measure_steps(task: tuple[Path, list[str]]) -> Kept:
     """Own attribute of each edit at strengths -1, -.5, 0, .5, 1; then all after JPEG."""
     archive, names = task
     found = np.empty((len(names), len(_STEPS) + 2, len(ATTRIBUTES)))
@@ -113,7 +141,7 @@ def _measure_steps(task: tuple[Path, list[str]]) -> Matrix:
                 moved = [measure(edit(pixels, attribute, step))[column] for step in _STEPS]
                 found[row, :-1, column] = [*moved[:2], here[column], *moved[2:]]
             found[row, -1] = measure(read_picture(encode_jpeg(pixels, quality=75), side=SIDE))
-    return found
+    return {"values": found}
 
 
 def _bytes(archive: zipfile.ZipFile, name: str) -> bytes:
