@@ -31,8 +31,9 @@ much a pixel belongs to the figure. Photographs whose outer band is not backgrou
 - centring: 1 - distance of the figure's centroid from the middle / half the diagonal.
 - thirds: density of the figure near the four crossings of the lines of thirds, against even
   density (rule of thirds: Datta, Joshi, Li & Wang, ECCV 2006).
-- object count: (sum a)^2 / sum a^2 over the areas a of the connected parts of m > .5: the
-  effective number of equally large objects.
+- object count: S^2 / (sum a^2 + .01 S) over the areas a (shares of the picture, S their sum) of the
+  connected parts of m > .5: the effective number of equally large objects, of which those far
+  below a hundredth of the picture hardly count.
 """
 
 from __future__ import annotations
@@ -55,13 +56,16 @@ Plane = NDArray[np.float32]
 
 _BAND = 0.06  # of the shorter side
 _EDGE = 0.05  # luma a pixel at which an edge counts half
-_FIGURE = (0.08, 0.16)  # distance from the ground colour: the least, and over how much more
+FIGURE_FROM = 0.08
+"""Distance from the ground colour from which on a pixel belongs to the figure, of 1."""
+
+_FIGURE = (FIGURE_FROM, 0.16)  # the least distance, and over how much more
 _PRIOR = 1e-3  # figure mass in the middle of an empty picture, as a share of its area
 _HUES = 12
 _NEUTRAL = 0.02  # chroma of the grey bin
 _STROKE_FROM, _STROKE_OVER = 0.12, 0.25  # luma from one pixel to the next
 _THIRDS_WIDTH = 1 / 8  # of a side
-_SPECK = 0.002  # parts smaller than this share of the picture are not objects
+_SPECK = 0.01  # share of the picture at which a lone part counts as half an object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,12 +212,17 @@ def parts(mask: Plane) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
 
     Returns:
         The part of each pixel, 0 for none, shape (height, width); the areas of parts 1, 2, ...,
-        0 for those too small to be an object, shape (parts,).
+        shape (parts,).
     """
     inside = (mask > 0.5).view(np.uint8)
     _, labels, facts, _ = cv2.connectedComponentsWithStats(inside, connectivity=4)
-    areas = facts[1:, cv2.CC_STAT_AREA] / mask.size
-    return np.asarray(labels), np.where(areas >= _SPECK, areas, 0.0)
+    return np.asarray(labels), np.asarray(facts[1:, cv2.CC_STAT_AREA] / mask.size)
+
+
+def count_objects(areas: NDArray[np.float64]) -> float:
+    """Effective number of objects from the areas of the parts, as shares of the picture."""
+    total = float(areas.sum())
+    return total**2 / (float((areas**2).sum()) + _SPECK * total) if total else 0.0
 
 
 def stroke_density(luma: Plane) -> Plane:
@@ -303,14 +312,12 @@ def _composition(figure: Figure) -> dict[str, float]:
     found = sums.figure_sums(figure.distance, figure.mask, lines)
     total = float(found[sums.MASS]) + _PRIOR * size
     even = float(lines[0].mean()) * float(lines[1].mean())
-    areas = parts(figure.mask)[1]
-    squares = float((areas**2).sum())
     return {
         "subject_size": float(found[sums.MASS]) / size,
         "figure_ground": float(found[sums.MASS_DISTANCE]) / total,
         "centring": 1.0 - math.hypot(*_centre(found, size)) / math.sqrt(2),
         "thirds": float(found[sums.MASS_THIRDS]) / total / even,
-        "object_count": float(areas.sum()) ** 2 / squares if squares else 0.0,
+        "object_count": count_objects(parts(figure.mask)[1]),
     }
 
 

@@ -19,10 +19,12 @@ import numpy as np
 from momentary.errors import DataError
 from momentary.moments.estimates import Estimate, Matrix, leave_out
 from momentary.moments.splines import Confounders, basis
-from momentary.types import BoolArray, IntArray
+from momentary.types import IntArray
 
 _PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # per observation, on columns of 1 SD
 _ROUNDS = 25
+_LONGEST = 2.0  # no spell's log rate moves by more in one step
+_SHORT = 0.1  # a step of the log rate after which the information need not be computed anew
 _TOLERANCE = 1e-5
 
 
@@ -153,60 +155,79 @@ class _Popularity:
     """
 
     def __init__(self, smooth: Matrix, *, exposure: Matrix, fold: IntArray) -> None:
-        self._columns = np.concatenate([np.ones((len(smooth), 1)), smooth], axis=1)
+        columns = np.concatenate([np.ones((len(smooth), 1)), smooth], axis=1)
         self._exposure = exposure
-        self._parts = [(fold != part, fold == part) for part in np.unique(fold)]
-        self._beta: list[Matrix] = []
-        self._penalty = 0.0
+        self._columns = columns
+        parts = [(fold != part, fold == part) for part in np.unique(fold)]
+        self._outside = [outside for _, outside in parts]
+        self._inside = [inside for inside, _ in parts]
+        self._ridges = [_Ridge(columns[inside], exposure[inside]) for inside, _ in parts]
+        self._penalty: float | None = None
 
     def fit(self, counts: Matrix) -> Matrix:
         """Expected counts per exposure. Shape (spells,)."""
-        if not self._beta:
-            self._start(counts)
+        if self._penalty is None:
+            self._penalty = self._choose(counts)
         found = np.empty(len(counts))
-        for place, (inside, outside) in enumerate(self._parts):
-            beta = self._ridge(counts, inside, self._beta[place], penalty=self._penalty)
-            self._beta[place] = beta
+        for ridge, inside, outside in zip(self._ridges, self._inside, self._outside, strict=True):
+            beta = ridge.fit(counts[inside], penalty=self._penalty)
             found[outside] = np.exp(self._columns[outside] @ beta)
         return found
 
-    def _start(self, counts: Matrix) -> None:
-        level = np.zeros(self._columns.shape[1])
-        level[0] = np.log(counts.sum() / self._exposure.sum())
-        fits = {}
-        for penalty in _PENALTIES:
-            fits[penalty] = [
-                self._ridge(counts, inside, level, penalty=penalty) for inside, _ in self._parts
+    def _choose(self, counts: Matrix) -> float:
+        """The penalty that predicts best out of fold, tried from the strongest on."""
+        losses = {}
+        for penalty in reversed(_PENALTIES):
+            betas = [
+                ridge.fit(counts[inside], penalty=penalty)
+                for ridge, inside in zip(self._ridges, self._inside, strict=True)
             ]
-        self._penalty = min(_PENALTIES, key=lambda each: self._deviance(counts, fits[each]))
-        self._beta = fits[self._penalty]
+            losses[penalty] = self._deviance(counts, betas)
+        return min(_PENALTIES, key=lambda each: losses[each])
 
     def _deviance(self, counts: Matrix, betas: list[Matrix]) -> float:
         total = 0.0
-        for (_, outside), beta in zip(self._parts, betas, strict=True):
+        for outside, beta in zip(self._outside, betas, strict=True):
             log_rate = self._columns[outside] @ beta
             expected = self._exposure[outside] * np.exp(np.minimum(log_rate, 50.0))
             total += float((expected - counts[outside] * log_rate).sum())
         return total
 
-    def _ridge(self, counts: Matrix, inside: BoolArray, start: Matrix, *, penalty: float) -> Matrix:
-        columns, exposure = self._columns[inside], self._exposure[inside]
-        total = counts[inside].sum()
-        shrink = np.full(columns.shape[1], penalty * 0.1 * total)
+
+class _Ridge:
+    """Penalised Poisson regression that is asked again and again about nearly the same counts.
+
+    The information is computed anew only while steps are long: near the end an old one leads to
+    the same place in a few cheap steps.
+    """
+
+    def __init__(self, columns: Matrix, exposure: Matrix) -> None:
+        self._columns = columns
+        self._exposure = exposure
+        self._beta: Matrix | None = None
+        self._information = np.empty((0, 0))
+
+    def fit(self, counts: Matrix, *, penalty: float) -> Matrix:
+        """Coefficients, the intercept first and not penalised. Shape (columns,)."""
+        columns = self._columns
+        shrink = np.full(columns.shape[1], penalty * 0.1 * counts.sum())
         shrink[0] = 0.0
-        beta = start
-        for _ in range(30):
-            expected = exposure * np.exp(np.clip(columns @ beta, -30.0, 30.0))
-            score = columns.T @ (counts[inside] - expected) - shrink * beta
-            information = (columns * expected[:, None]).T @ columns + np.diag(shrink)
-            step = _bounded_rate(np.linalg.solve(information, score), columns)
-            beta = beta + step
+        beta, fresh = self._beta, True
+        if beta is None:
+            beta, fresh = np.zeros(columns.shape[1]), False
+            beta[0] = np.log(counts.sum() / self._exposure.sum())
+        for _ in range(100):
+            expected = self._exposure * np.exp(np.clip(columns @ beta, -30.0, 30.0))
+            score = columns.T @ (counts - expected) - shrink * beta
+            if not fresh:
+                # One array times itself costs half of two.
+                weighted = columns * np.sqrt(expected)[:, None]
+                self._information = weighted.T @ weighted
+            step = np.linalg.solve(self._information + np.diag(shrink), score)
+            moved = float(np.abs(columns @ step).max())
+            beta = beta + (step if moved <= _LONGEST else step * (_LONGEST / moved))
+            fresh = moved < _SHORT
             if np.abs(step).max() < 1e-6:
                 break
+        self._beta = beta
         return beta
-
-
-def _bounded_rate(step: Matrix, columns: Matrix) -> Matrix:
-    """No spell's log rate moves by more than 2 in one step."""
-    largest = np.abs(columns @ step).max()
-    return step if largest <= 2.0 else step * (2.0 / largest)

@@ -58,12 +58,16 @@ const Edits = (() => {
     const ground = band.map((v) => v.sort((a, b) => a - b)[Math.floor(v.length / 2)]);
     const smooth = box(colours(p), h, w, 3, 2);
     const mask = new Float64Array(w * h);
+    let mass = 1e-9, far = 0;
     for (let i = 0; i < w * h; i++) {
       let squared = 0;
       for (let k = 0; k < 3; k++) squared += ((Math.floor(smooth[3 * i + k] + 0.5) - ground[k]) / 255) ** 2;
-      mask[i] = clip((Math.sqrt(squared / 3) - 0.08) / 0.16, 0, 1);
+      const distance = Math.sqrt(squared / 3);
+      mask[i] = clip((distance - 0.08) / 0.16, 0, 1);
+      mass += mask[i];
+      far += mask[i] * distance;
     }
-    return { ground, mask };
+    return { ground, mask, apart: far / mass };
   }
   function centroid(mask, h, w) {
     const prior = 1e-3 * h * w;
@@ -132,7 +136,7 @@ const Edits = (() => {
   }
   function figureGround(p, s) {
     const { ground, mask } = figure(p);
-    return blend(p, (y, x, i) => ({ base: ground, by: 1 + 0.6 * s * mask[i / 4] }));
+    return blend(p, (y, x, i) => ({ base: ground, by: 1 + 0.6 * s * mask[i / 4] ** 3 }));
   }
   function whiteness(p, s) {
     const { mask } = figure(p);
@@ -145,7 +149,7 @@ const Edits = (() => {
   }
   function subjectSize(p, s) {
     const { width: w, height: h, data: d } = p, { ground, mask } = figure(p);
-    const centre = centroid(mask, h, w), zoom = 2 ** ((s > 0 ? 0.3 : 0.6) * s);
+    const centre = centroid(mask, h, w), zoom = 2 ** ((s > 0 ? 0.2 : 0.6) * s);
     const source = (n, c) => Array.from({ length: n }, (_, i) => {
       const middle = (c + 1) * n / 2;
       const at = clip((i + 0.5 - middle) / zoom + middle + 0.5, 0, n + 1);
@@ -155,7 +159,7 @@ const Edits = (() => {
     const rows = source(h, centre[0]), columns = source(w, centre[1]);
     const layer = (y, x, k) => {
       if (y < 0 || x < 0 || y >= h || x >= w) return 0;
-      const m = mask[y * w + x];
+      const m = Math.min(1, 3 * mask[y * w + x]);
       return k === 3 ? m : d[4 * (y * w + x) + k] * m;
     };
     const band = Math.max(1, Math.floor(0.06 * Math.min(h, w) + 0.5));
@@ -175,10 +179,11 @@ const Edits = (() => {
     });
   }
   function centring(p, s) {
-    const { width: w, height: h } = p, { ground, mask } = figure(p);
+    const { width: w, height: h } = p, { ground, mask, apart } = figure(p);
     const [row, column] = centroid(mask, h, w), far = Math.hypot(row, column);
     const [down, right] = far > 1e-3 ? [row / far, column / far] : [0, 1];
-    const amount = s * (s > 0 ? Math.min(1, far) : 1);
+    const needed = Math.min(1, far) * Math.max(0, 1 - 0.08 / Math.max(apart, 1e-9));
+    const amount = s * (s > 0 ? needed : 1);
     return blend(p, (y, x) => {
       const side = clip(down * ((2 * y + 1) / h - 1) + right * ((2 * x + 1) / w - 1), -1, 1);
       return { base: ground, by: 1 - amount * side };
@@ -191,38 +196,51 @@ const Edits = (() => {
       return { base: [smooth[j], smooth[j + 1], smooth[j + 2]], by: 1 + s };
     });
   }
-  function objectCount(p, s) {
-    const { width: w, height: h, data: d } = p, { ground, mask } = figure(p);
-    if (s > 0) {
-      const copies = 1 + Math.floor(3 * s + 0.5);
-      if (copies === 1) return each(p, (y, x, i) => [d[i], d[i + 1], d[i + 2]]);
-      const th = Math.floor((h - 4) / 2), tw = Math.floor((w - 4) / 2);
-      return each(p, (y, x) => {
-        for (let copy = 0; copy < copies; copy++) {
-          const a = y - 1 - Math.floor(copy / 2) * (th + 2), b = x - 1 - (copy % 2) * (tw + 2);
-          if (a < 0 || b < 0 || a >= th || b >= tw) continue;
-          const j = 4 * (2 * a * w + 2 * b);
-          return [0, 1, 2].map((k) => (d[j + k] + d[j + 4 + k] + d[j + 4 * w + k] + d[j + 4 * w + 4 + k]) / 4);
-        }
-        return ground;
-      });
-    }
-    const label = new Int32Array(w * h), areas = [0];
+  // The connected parts of the figure: the part of each pixel, 0 for none, and their sizes in pixels.
+  function parts(mask, w, h) {
+    const label = new Int32Array(w * h), sizes = [];
     for (let start = 0; start < w * h; start++) {
       if (label[start] || !(Math.fround(mask[start]) > 0.5)) continue;
-      const id = areas.length, todo = [start];
-      areas.push(0);
+      const id = sizes.push(0), todo = [start];
       label[start] = id;
       while (todo.length) {
         const i = todo.pop(), x = i % w;
-        areas[id]++;
+        sizes[id - 1]++;
         for (const [j, ok] of [[i - 1, x > 0], [i + 1, x < w - 1], [i - w, i >= w], [i + w, i < w * (h - 1)]])
           if (ok && !label[j] && Math.fround(mask[j]) > 0.5) { label[j] = id; todo.push(j); }
       }
     }
-    const largest = areas.indexOf(Math.max(...areas));
-    return blend(p, (y, x, i) => ({
-      base: ground, by: label[i / 4] && label[i / 4] !== largest ? 1 + s : 1 }));
+    return { label, sizes };
+  }
+  function count(sizes, pixels) {
+    let total = 0, squares = 0;
+    for (const each of sizes) { total += each / pixels; squares += (each / pixels) ** 2; }
+    return total ? total ** 2 / (squares + 0.01 * total) : 0;
+  }
+  function tiles(p, ground, copies) {
+    const { width: w, height: h, data: d } = p;
+    if (copies === 1) return each(p, (y, x, i) => [d[i], d[i + 1], d[i + 2]]);
+    const th = Math.floor((h - 4) / 2), tw = Math.floor((w - 4) / 2);
+    return each(p, (y, x) => {
+      for (let copy = 0; copy < copies; copy++) {
+        const a = y - 1 - Math.floor(copy / 2) * (th + 2), b = x - 1 - (copy % 2) * (tw + 2);
+        if (a < 0 || b < 0 || a >= th || b >= tw) continue;
+        const j = 4 * (2 * a * w + 2 * b);
+        return [0, 1, 2].map((k) => (d[j + k] + d[j + 4 + k] + d[j + 4 * w + k] + d[j + 4 * w + 4 + k]) / 4);
+      }
+      return ground;
+    });
+  }
+  function objectCount(p, s) {
+    const { width: w, height: h } = p, { ground, mask } = figure(p), { label, sizes } = parts(mask, w, h);
+    if (s > 0) {
+      const copies = 1 + Math.floor(3 * s + 0.5), four = tiles(p, ground, 4);
+      const each = count(parts(figure(four).mask, w, h).sizes, w * h) / 4;
+      return tiles(p, ground, copies * each > count(sizes, w * h) ? copies : 1);
+    }
+    const smallest = sizes.map((size, i) => [size, i + 1]).sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+    const gone = new Set(smallest.slice(0, Math.max(0, Math.floor(-s * (sizes.length - 1) + 0.5))).map((each) => each[1]));
+    return blend(p, (y, x, i) => ({ base: ground, by: gone.has(label[i / 4]) ? 0 : 1 }));
   }
   function hueCount(p, s) {
     const d = p.data, n = p.width * p.height, root = Math.sqrt(3);
@@ -249,15 +267,15 @@ const Edits = (() => {
     " ": [0, 0, 0, 0, 0, 0, 0] };
   function text(p, s) {
     const { width: w, height: h, data: d } = p;
+    const up = new Float64Array(h * (w - 1)), down = new Float64Array(h * (w - 1));
+    for (let y = 0; y < h; y++)
+      for (let x = 0; x < w - 1; x++) {
+        const i = 4 * (y * w + x), step = (luma(d, i + 4) - luma(d, i)) / 255;
+        up[y * (w - 1) + x] = clip((step - 0.12) / 0.25, 0, 1);
+        down[y * (w - 1) + x] = clip((-step - 0.12) / 0.25, 0, 1);
+      }
+    const u = box(up, h, w - 1, 1, 5), v = box(down, h, w - 1, 1, 5);
     if (s < 0) {
-      const up = new Float64Array(h * (w - 1)), down = new Float64Array(h * (w - 1));
-      for (let y = 0; y < h; y++)
-        for (let x = 0; x < w - 1; x++) {
-          const i = 4 * (y * w + x), step = (luma(d, i + 4) - luma(d, i)) / 255;
-          up[y * (w - 1) + x] = clip((step - 0.12) / 0.25, 0, 1);
-          down[y * (w - 1) + x] = clip((-step - 0.12) / 0.25, 0, 1);
-        }
-      const u = box(up, h, w - 1, 1, 5), v = box(down, h, w - 1, 1, 5);
       const smooth = box(colours(p), h, w, 3, 6, false);
       return each(p, (y, x, i) => {
         const j = y * (w - 1) + Math.min(x, w - 2), like = Math.min(1, 8 * Math.min(u[j], v[j]));
@@ -265,9 +283,14 @@ const Edits = (() => {
       });
     }
     const strip = Math.floor(h / 6), end = Math.floor(s * w), scale = Math.max(1, Math.floor(strip / 10));
-    const top = h - strip + Math.floor((strip - 7 * scale) / 2);
+    const lettering = (from) => {
+      let sum = 0;
+      for (let j = from * (w - 1); j < (from + strip) * (w - 1); j++) sum += Math.min(u[j], v[j]);
+      return sum;
+    };
+    const first = lettering(h - strip) <= lettering(0) ? h - strip : 0, top = first + Math.floor((strip - 7 * scale) / 2);
     return each(p, (y, x, i) => {
-      if (y < h - strip || x >= end) return [d[i], d[i + 1], d[i + 2]];
+      if (y < first || y >= first + strip || x >= end) return [d[i], d[i + 1], d[i + 2]];
       const dot = Math.floor(x / scale) % 6, place = Math.floor(Math.floor(x / scale) / 6);
       const line = Math.floor((y - top) / scale), glyph = GLYPHS["SALE "[place % 5]];
       const ink = dot < 5 && line >= 0 && line < 7 && (glyph[line] >> (4 - dot)) & 1;

@@ -14,21 +14,24 @@ strength s from -1 to 1:
   90 or less in sum, which keeps outlines (sigma filter: Lee, CVGIP 1983).
 - symmetry: even part + (1 - s) odd part, of the left-right mirror image.
 - thirds: g + (1 + .8 s (2 w - 1)) (x - g), w being nearness to the crossings of thirds.
-- figure-ground separation: g + (1 + .6 s m) (x - g).
+- figure-ground separation: g + (1 + .6 s m^3) (x - g).
 - background whiteness: up, x + s (1 - m) (255 - x); down, x (1 + .6 s (1 - m)).
-- subject size: the figure, cut out by m, zoomed by 2^(.3 s) up, 2^(.6 s) down, about its centroid
+- subject size: the figure, cut out by m, zoomed by 2^(.2 s) up, 2^(.6 s) down, about its centroid
   and pasted back. Where it leaves, the ground's colour fades in; the outer band, which says what
   the ground is, stays as it is.
 - centring: g + (1 - a s t) (x - g), t from -1 to 1 along the line from the middle to the centroid:
-  the figure fades on the side it leans to. a = 1 down, and up the centroid's distance, at most
-  1, so that it does not go past the middle.
+  the figure fades on the side it leans to. a = 1 down, and up the centroid's distance times
+  1 - .08 / D, D being the figure-ground separation, so that it does not go past the middle: what
+  hardly stands out fades faster.
 - sharpness: b + (1 + s) (x - b), b the mean over 3 x 3 pixels.
-- object count: up, 1 + round(3 s) copies in a 2 x 2 grid; down, all but the largest part of the
-  figure fade to the ground's colour by |s|.
+- object count: up, 1 + round(3 s) copies in a 2 x 2 grid, once so many hold more objects than the
+  picture itself; down, of all but the largest part of the figure the share |s| takes the ground's
+  colour, the smallest first.
 - hue count: up, hues turn by 120 s (2 u - 1) degrees, u the place from left to right; down, hues
   bend to the mean hue by |s|.
-- text overlay: up, a white strip with dark letters grows along the bottom over s of the width;
-  down, strokes that look like letters blur along the row by |s|.
+- text overlay: up, a white strip with dark letters grows along the bottom (or the top, where that
+  has less lettering) over s of the width; down, strokes that look like letters blur along the row
+  by |s|.
 
 `edits.js` beside this file does the same in a browser, to within one level of 255; the tests hold
 the two together.
@@ -45,8 +48,10 @@ from numpy.typing import NDArray
 
 from momentary.moments.attributes import (
     ATTRIBUTES,
+    FIGURE_FROM,
     Figure,
     centroid,
+    count_objects,
     find_figure,
     measure,
     parts,
@@ -238,9 +243,9 @@ def _thirds(pixels: Pixels, s: float) -> Colours:
 
 def _figure_ground(pixels: Pixels, s: float) -> Colours:
     ground, figure = _figure(pixels)
-    return np.asarray(
-        ground + (1 + 0.6 * s * figure.mask[..., None].astype(np.float64)) * (pixels - ground)
-    )
+    # The cube spares what hardly belongs to the figure: lifted, it would lower the mean.
+    sure = figure.mask[..., None].astype(np.float64) ** 3
+    return np.asarray(ground + (1 + 0.6 * s * sure) * (pixels - ground))
 
 
 def _whiteness(pixels: Pixels, s: float) -> Colours:
@@ -255,7 +260,7 @@ def _subject_size(pixels: Pixels, s: float) -> Colours:
     _, figure = _figure(pixels)
     behind = pixels.astype(np.float64) if s > 0 else _without(pixels, figure, -s)
     centre = centroid(figure.mask)
-    return _zoom(pixels, figure, behind, zoom=2.0 ** ((0.3 if s > 0 else 0.6) * s), centre=centre)
+    return _zoom(pixels, figure, behind, zoom=2.0 ** ((0.2 if s > 0 else 0.6) * s), centre=centre)
 
 
 def _centring(pixels: Pixels, s: float) -> Colours:
@@ -267,8 +272,10 @@ def _centring(pixels: Pixels, s: float) -> Colours:
     rows = (2 * np.arange(height) + 1) / height - 1
     columns = (2 * np.arange(width) + 1) / width - 1
     side = (down * rows[:, None] + right * columns[None, :]).clip(-1, 1)[..., None]
-    amount = s * (min(1.0, far) if s > 0 else 1.0)
-    return np.asarray(ground + (1 - amount * side) * (pixels - ground))
+    mass = max(float(figure.mask.sum(dtype=np.float64)), 1e-9)
+    apart = float((figure.mask * figure.distance).sum(dtype=np.float64)) / mass
+    needed = min(1.0, far) * max(0.0, 1 - FIGURE_FROM / max(apart, 1e-9))
+    return np.asarray(ground + (1 - s * (needed if s > 0 else 1.0) * side) * (pixels - ground))
 
 
 def _without(pixels: Pixels, figure: Figure, strength: float) -> Colours:
@@ -284,6 +291,8 @@ def _zoom(
     height, width = pixels.shape[:2]
     layers = np.zeros((height + 2, width + 2, 4))
     mask = figure.mask.astype(np.float64)[..., None]
+    # What is half figure is pasted whole: mixed with the old picture it would fade into neither.
+    mask = np.minimum(1.0, 3 * mask)
     layers[1:-1, 1:-1, :3] = pixels * mask
     layers[1:-1, 1:-1, 3:] = mask
     row, down = _sources(height, zoom=zoom, centre=centre[0])
@@ -321,13 +330,17 @@ def _sharpness(pixels: Pixels, s: float) -> Colours:
 
 def _object_count(pixels: Pixels, s: float) -> Colours:
     ground, figure = _figure(pixels)
-    if s > 0:
-        return _tiles(pixels, ground, 1 + math.floor(3 * s + 0.5))
     labels, areas = parts(figure.mask)
-    if len(areas) < 2:
-        return pixels.astype(np.float64)
-    minor = ((labels > 0) & (labels != 1 + int(areas.argmax())))[..., None]
-    return np.asarray(pixels + minor * -s * (ground - pixels))
+    if s > 0:
+        copies = 1 + math.floor(3 * s + 0.5)
+        # Half the size may lose or join small parts; equal copies hold equally many.
+        four = np.floor(_tiles(pixels, ground, 4) + 0.5).astype(np.uint8)
+        each = count_objects(parts(find_figure(four).mask)[1]) / 4
+        more = copies * each > count_objects(areas)
+        return _tiles(pixels, ground, copies if more else 1)
+    smallest = 1 + np.argsort(areas, kind="stable")
+    gone = smallest[: math.floor(-s * (len(areas) - 1) + 0.5)]
+    return np.where(np.isin(labels, gone)[..., None], ground, pixels.astype(np.float64))
 
 
 def _tiles(pixels: Pixels, ground: Colours, copies: int) -> Colours:
@@ -374,17 +387,18 @@ def _hue_count(pixels: Pixels, s: float) -> Colours:
 
 def _text(pixels: Pixels, s: float) -> Colours:
     x = pixels.astype(np.float64)
+    density = stroke_density((_luma(x) / 255).astype(np.float32)).astype(np.float64)
     if s < 0:
-        luma = (_luma(x) / 255).astype(np.float32)
-        density = stroke_density(luma).astype(np.float64)
         like_text = np.minimum(1.0, 8 * np.pad(density, ((0, 0), (0, 1)), mode="edge"))[..., None]
         return x - s * like_text * (_box(x, 6, axes=(1,)) - x)
     height, width = x.shape[:2]
     strip = height // 6
     end = math.floor(s * width)
     scale = max(1, strip // (_GLYPH_HEIGHT + 3))
-    x[height - strip :, :end] = 255.0
-    top = height - strip + (strip - _GLYPH_HEIGHT * scale) // 2
+    below = density[height - strip :].sum() <= density[:strip].sum()
+    first = height - strip if below else 0
+    x[first : first + strip, :end] = 255.0
+    top = first + (strip - _GLYPH_HEIGHT * scale) // 2
     for column in range(end):
         place, dot = divmod(column // scale, _GLYPH_WIDTH)
         if dot == _GLYPH_WIDTH - 1:
