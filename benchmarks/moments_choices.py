@@ -65,7 +65,7 @@ def choose(seed: int) -> Kept:
     """Loyalty with taste and without, each with its standard error."""
     choices = simulate_choices(np.random.default_rng(seed), people=200)
     rng = np.random.default_rng(seed)
-    mixed = DecisionModel(DecisionConfig(draws=512)).fit(choices, rng=rng)
+    mixed = DecisionModel().fit(choices, rng=rng)
     plain = DecisionModel(DecisionConfig(heterogeneity=False)).fit(choices, rng=rng)
     return {
         name: np.array([fit.values[0], fit.errors[0]])

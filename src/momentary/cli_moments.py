@@ -146,7 +146,7 @@ def promotions(
 def decide(
     choices: Annotated[Path, typer.Argument(help="Parquet, one row an alternative.")],
     image: Annotated[list[str], typer.Option(help="An image column; may be repeated.")],
-    draws: Annotated[int, typer.Option(min=1, help="Draws of each person's taste.")] = 512,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of each person's taste.")] = 128,
     into: Annotated[Path | None, typer.Option(help="Effects file that gets the card.")] = None,
     seed: Seed = 0,
     json: Json = False,

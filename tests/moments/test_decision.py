@@ -8,8 +8,8 @@ from momentary.moments.decision import (
     DecisionConfig,
     DecisionModel,
     _columns,
+    _Data,
     _Kinds,
-    _likelihood,
     _owners,
     decision_card,
 )
@@ -20,24 +20,23 @@ def choices():
     return simulate_choices(np.random.default_rng(0), people=80, choices=10)
 
 
-def test_the_gradient_is_that_of_the_likelihood(choices):
+def data_of(choices):
     columns, _, fixed = _columns(choices)
+    return _Data(columns, choices.chosen, _owners(choices)), fixed
+
+
+def test_the_gradient_is_that_of_the_likelihood(choices):
+    data, fixed = data_of(choices)
     kinds = _Kinds.of(choices, heterogeneity=True)
-    draws = kinds.draw(80, 16, rng=np.random.default_rng(0))
-
-    def value(theta):
-        found, scores = _likelihood(
-            theta, columns, choices.chosen, _owners(choices), kinds.index, kinds.value,
-            kinds.spread, draws,
-        )  # fmt: skip
-        return found.sum(), scores.sum(axis=0)
-
     theta = np.random.default_rng(1).normal(size=fixed + kinds.spreads) * 0.3
-    _, gradient = value(theta)
+    simulated = kinds.surround(theta, data, draws=16, rng=np.random.default_rng(0))
+    gradient = kinds.likelihood(theta, data, simulated)[1].sum(axis=0)
     for k in range(len(theta)):
         step = np.eye(len(theta))[k] * 1e-5
-        numeric = (value(theta + step)[0] - value(theta - step)[0]) / 2e-5
-        assert gradient[k] == pytest.approx(numeric, rel=1e-4, abs=1e-4)
+        above, below = (
+            kinds.likelihood(theta + side * step, data, simulated)[0].sum() for side in (1, -1)
+        )
+        assert gradient[k] == pytest.approx((above - below) / 2e-5, rel=1e-4, abs=1e-4)
 
 
 def test_simulation_agrees_with_quadrature():
@@ -61,26 +60,41 @@ def test_simulation_agrees_with_quadrature():
         visual=visual,
         image_names=("image",),
     )
-    columns, _, fixed = _columns(choices)
+    data, fixed = data_of(choices)
     kinds = _Kinds.of(choices, heterogeneity=True)
-    draws = kinds.draw(people, 4096, rng=rng)
     theta = np.array([0.0, -0.7, 0.0, 0.0, 0.0, 0.8])
     assert len(theta) == fixed + kinds.spreads
-    found, _ = _likelihood(
-        theta, columns, chosen, _owners(choices), kinds.index, kinds.value, kinds.spread, draws
-    )
+    found, _ = kinds.likelihood(theta, data, kinds.surround(theta, data, draws=512, rng=rng))
     nodes, weights = np.polynomial.hermite_e.hermegauss(40)
     sign = np.where(chosen == 0, 1.0, -1.0)
     gap = -0.7 * (price[:, 0] - price[:, 1])
     taste = 0.8 * (visual[:, 0, 0] - visual[:, 1, 0])
     p = 1 / (1 + np.exp(-sign[:, None] * (gap[:, None] + taste[:, None] * nodes)))
     exact = np.log(p.reshape(people, each, -1).prod(axis=1) @ (weights / weights.sum()))
-    assert np.allclose(found, exact, atol=0.01)
+    assert np.allclose(found, exact, atol=0.005)
+    assert found.sum() == pytest.approx(exact.sum(), abs=0.02)
+
+
+def test_few_draws_that_surround_a_person_do_what_many_do(choices):
+    """Draws from the population would leave the likelihood too low and depend on their number."""
+    data, fixed = data_of(choices)
+    kinds = _Kinds.of(choices, heterogeneity=True)
+    theta = np.concatenate([[0.6, -0.8, -0.5, 0.3], [0.2, -0.2, 0.3, 0.1], [0.9, 0.6, 0.5]])
+    assert len(theta) == fixed + kinds.spreads
+
+    def value(draws, seed, **changes):
+        simulated = kinds.surround(theta, data, draws=draws, rng=np.random.default_rng(seed))
+        return kinds.likelihood(theta, data, simulated._replace(**changes))[0].sum()
+
+    many = value(4096, 0)
+    assert value(128, 1) == pytest.approx(many, abs=0.3)
+    points = kinds.points(80, 128, rng=np.random.default_rng(1))
+    assert value(128, 1, draws=points, log_weight=np.zeros(points.shape[:2])) < many - 2.0
 
 
 def test_without_taste_loyalty_is_inflated(choices):
     rng = np.random.default_rng(0)
-    mixed = DecisionModel(DecisionConfig(draws=256)).fit(choices, rng=rng)
+    mixed = DecisionModel(DecisionConfig(draws=64)).fit(choices, rng=rng)
     plain = DecisionModel(DecisionConfig(heterogeneity=False)).fit(choices, rng=rng)
     assert abs(mixed.values[0] - 0.6) < 2.5 * mixed.errors[0]
     assert plain.values[0] > mixed.values[0] + 0.15
