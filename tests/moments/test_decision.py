@@ -11,6 +11,7 @@ from momentary.moments.decision import (
     _Data,
     _Kinds,
     _owners,
+    _Simulated,
     decision_card,
 )
 
@@ -82,14 +83,16 @@ def test_few_draws_that_surround_a_person_do_what_many_do(choices):
     theta = np.concatenate([[0.6, -0.8, -0.5, 0.3], [0.2, -0.2, 0.3, 0.1], [0.9, 0.6, 0.5]])
     assert len(theta) == fixed + kinds.spreads
 
-    def value(draws, seed, **changes):
-        simulated = kinds.surround(theta, data, draws=draws, rng=np.random.default_rng(seed))
-        return kinds.likelihood(theta, data, simulated._replace(**changes))[0].sum()
+    def value(simulated):
+        return kinds.likelihood(theta, data, simulated)[0].sum()
 
-    many = value(4096, 0)
-    assert value(128, 1) == pytest.approx(many, abs=0.3)
+    many, few = (
+        value(kinds.surround(theta, data, draws=draws, rng=np.random.default_rng(draws)))
+        for draws in (4096, 128)
+    )
+    assert few == pytest.approx(many, abs=0.3)
     points = kinds.points(80, 128, rng=np.random.default_rng(1))
-    assert value(128, 1, draws=points, log_weight=np.zeros(points.shape[:2])) < many - 2.0
+    assert value(_Simulated(points, np.zeros(points.shape[:2]))) < many - 1.0
 
 
 def test_without_taste_loyalty_is_inflated(choices):
