@@ -61,6 +61,11 @@ def measure(
         "pictures": len(measured.pictures),
         "aside": [{"picture": name, "reason": why} for name, why in measured.aside],
         "mean": {name: float(value) for name, value in zip(ATTRIBUTES, means, strict=False)},
+        "stability": {
+            name: {"jpeg": jpeg, "half_size": half}
+            for name, (jpeg, half) in measured.stability.items()
+        },
+        "noisy": measured.noisy,
     }
     if json:
         _print_json(facts)
@@ -68,6 +73,14 @@ def measure(
     _out.print(f"{len(measured.pictures):,} pictures measured, {len(measured.aside)} set aside.")
     for name, why in measured.aside[:10]:
         _out.print(f"  {escape(name)}: {escape(why)}")
+    if not measured.stability:
+        _out.print("Too few pictures to tell which attributes survive re-encoding.")
+    for name in measured.noisy:
+        jpeg, half = measured.stability[name]
+        _out.print(
+            f"[yellow]{name} is noisy: measured again it correlates by {jpeg:.2f} after JPEG and "
+            f"{half:.2f} after half the size; a report marks it.[/]"
+        )
 
 
 @app.command()
@@ -279,7 +292,7 @@ def report(
     """
     from momentary.moments.gallery import Gallery, measure_all, read_measured
     from momentary.moments.report import Pictures, summary, write_report
-    from momentary.moments.results import read_table, write_table
+    from momentary.moments.results import mark_noisy, read_table, write_table
 
     found = read_table(table)
     shown = None
@@ -289,6 +302,7 @@ def report(
             measured = (
                 read_measured(attributes) if attributes else measure_all(gallery, progress=progress)
             )
+        found = mark_noisy(found, measured.noisy)
         known = _parquet(facts).to_pylist() if facts else []
         shown = Pictures(
             gallery=gallery,
@@ -336,7 +350,10 @@ def _estimate(
     with _bar("count") as progress:
         spells = collect(_parquet(events), _parquet(versions), progress=progress)
     pictures = PictureTable(
-        pictures=measured.pictures, attributes=tuple(ATTRIBUTES), values=measured.values
+        pictures=measured.pictures,
+        attributes=tuple(ATTRIBUTES),
+        values=measured.values,
+        noisy=measured.noisy,
     )
     with _bar("fit") as progress:
         return (

@@ -129,6 +129,24 @@ def test_bad_pictures_are_set_aside_with_a_reason(tmp_path):
         Gallery(tmp_path).read("../x.png")
 
 
+def test_what_does_not_survive_is_marked_noisy(tmp_path):
+    """Fine noise is what JPEG and half the size destroy: there the fine attributes are not told."""
+    rng = np.random.default_rng(0)
+    for seed in range(24):
+        grain = rng.normal(0, rng.uniform(1, 60), (112, 84, 3))
+        pixels = (drawn(seed, height=112, width=84) * 0.6 + 50 + grain).clip(0, 255)
+        (tmp_path / f"{seed:02d}.png").write_bytes(encode_png(pixels.astype(np.uint8)))
+    measured = measure_all(Gallery(tmp_path), again=22)
+    assert set(measured.stability) == set(NAMES)
+    assert {"text", "sharpness"} & set(measured.noisy)
+    assert not {"brightness", "warmth"} & set(measured.noisy)
+    for name in measured.noisy:
+        assert min(measured.stability[name]) < 0.95
+    write_measured(measured, tmp_path / "a.parquet")
+    assert read_measured(tmp_path / "a.parquet").noisy == measured.noisy
+    assert measure_all(Gallery(tmp_path), again=0).stability == {}
+
+
 def test_transparency_is_put_on_white():
     image = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
     buffer = io.BytesIO()

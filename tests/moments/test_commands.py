@@ -1,5 +1,6 @@
 """`momentary moments ...` as a person uses it."""
 
+import dataclasses
 import json
 import sys
 
@@ -7,9 +8,10 @@ import numpy as np
 import pytest
 
 from momentary import cli
-from momentary.moments.gallery import Gallery, measure_all
+from momentary.moments.attributes import ATTRIBUTES
+from momentary.moments.gallery import Gallery, measure_all, write_measured
 from momentary.moments.pixels import encode_png
-from momentary.moments.results import write_table
+from momentary.moments.results import read_table, write_table
 from tests.moments.pictures import drawn, made_up_table
 
 
@@ -48,6 +50,18 @@ def test_measure_counts_and_writes(run, shop):
     assert said["pictures"] == 8
     assert said["aside"][0]["picture"] == "bad.png"
     assert (shop / "a.parquet").is_file()
+
+
+def test_a_report_marks_what_the_measurement_says_is_noisy(run, shop):
+    measured = measure_all(Gallery(shop / "photos"))
+    steady = dict.fromkeys(ATTRIBUTES, (0.99, 0.98)) | {"sharpness": (0.99, 0.7)}
+    write_measured(dataclasses.replace(measured, stability=steady), shop / "a.parquet")
+    page = shop / "page.html"
+    shown = ("--pictures", shop / "photos", "--attributes", shop / "a.parquet", "--out", page)
+    code, _, _ = run("report", shop / "effects.json", *shown)
+    assert code == 0
+    table = read_table(page.with_suffix(".json"))
+    assert [scale.attribute for scale in table.scales if scale.noisy] == ["sharpness"]
 
 
 def test_whatif_predicts_or_refuses(run, shop):

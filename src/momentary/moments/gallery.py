@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,11 @@ from numpy.typing import NDArray
 from momentary.errors import DataError
 from momentary.moments.attributes import ATTRIBUTES, measure
 from momentary.moments.pixels import LIMITS, Pixels, read_picture
+from momentary.moments.stability import Stability, noisy, remeasure, spread_out, stability
 from momentary.types import Progress, silent
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+_STABILITY = "momentary.stability"  # where the file keeps it
 _AHEAD = 16  # pictures in flight for each thread
 
 
@@ -31,11 +34,19 @@ class Measured:
         pictures: Names: paths below the folder, or in the archive. Shape (pictures,).
         values: In the order of `ATTRIBUTES`. Shape (pictures, attributes).
         aside: Name and reason of each picture that could not be measured.
+        stability: How steady each attribute was when a sample was measured again; empty if there
+            were too few pictures.
     """
 
     pictures: tuple[str, ...]
     values: NDArray[np.float64]
     aside: tuple[tuple[str, str], ...] = ()
+    stability: Stability = field(default_factory=dict)
+
+    @property
+    def noisy(self) -> tuple[str, ...]:
+        """Attributes that do not survive re-encoding and half the size."""
+        return noisy(self.stability)
 
 
 class Gallery:
@@ -83,12 +94,17 @@ class Gallery:
         return read_picture(self.read(name))
 
 
-def measure_all(gallery: Gallery, *, threads: int = 2, progress: Progress = silent) -> Measured:
-    """Measure every picture; memory does not grow with the size of the pictures' files.
+def measure_all(
+    gallery: Gallery, *, threads: int = 2, again: int = 200, progress: Progress = silent
+) -> Measured:
+    """Measure every picture, and a sample of them once more after re-encoding and half the size.
+
+    Memory does not grow with the size of the pictures' files.
 
     Args:
         gallery: The pictures.
         threads: Decoding and measuring both leave the interpreter free.
+        again: How many pictures the sample holds, evenly spaced; 0 measures none again.
         progress: Told from time to time.
     """
     names, values, aside = [], [], []
@@ -102,7 +118,12 @@ def measure_all(gallery: Gallery, *, threads: int = 2, progress: Progress = sile
             progress(done, len(gallery.names), f"{len(aside)} set aside")
     progress(len(gallery.names), len(gallery.names))
     table = np.array(values) if values else np.empty((0, len(ATTRIBUTES)))
-    return Measured(pictures=tuple(names), values=table, aside=tuple(aside))
+    with ThreadPoolExecutor(threads) as pool:
+        sample = pool.map(
+            lambda name: remeasure(gallery.pixels(name)), spread_out(names, count=again)
+        )
+        steady = stability(np.array(list(sample)))
+    return Measured(pictures=tuple(names), values=table, aside=tuple(aside), stability=steady)
 
 
 def _measured(gallery: Gallery, threads: int) -> Iterator[tuple[str, NDArray[np.float64] | str]]:
@@ -127,7 +148,8 @@ def write_measured(measured: Measured, file: Path) -> None:
     """Write one row a picture as Parquet: `picture`, then a column an attribute."""
     columns = {"picture": pa.array(measured.pictures, pa.string())}
     columns |= {name: pa.array(measured.values[:, at]) for at, name in enumerate(ATTRIBUTES)}
-    pq.write_table(pa.table(columns), file)
+    told = json.dumps({name: list(values) for name, values in measured.stability.items()})
+    pq.write_table(pa.table(columns).replace_schema_metadata({_STABILITY: told}), file)
 
 
 def read_measured(file: Path) -> Measured:
@@ -144,4 +166,9 @@ def read_measured(file: Path) -> Measured:
             "momentary moments measure PICTURES --out attributes.parquet."
         ) from error
     values = np.column_stack([table[name].to_numpy() for name in ATTRIBUTES])
-    return Measured(pictures=tuple(table["picture"].to_pylist()), values=values.astype(np.float64))
+    told = json.loads((table.schema.metadata or {}).get(_STABILITY.encode(), b"{}"))
+    return Measured(
+        pictures=tuple(table["picture"].to_pylist()),
+        values=values.astype(np.float64),
+        stability={name: (float(one), float(other)) for name, (one, other) in told.items()},
+    )

@@ -17,6 +17,7 @@
   const outcomes = Object.fromEntries(table.outcomes.map((o) => [o.name, o]));
   const fits = Object.fromEntries(table.fits.map((f) => [f.outcome, f]));
   const label = (a) => (scales[a] || { label: a }).label;
+  const marked = (a) => label(a) + (scales[a]?.noisy ? " (noisy)" : "");
   const good = (e) => (outcomes[e.outcome].good ? 1 : -1) * e.percent >= 0;
   const look = (e) => (!e.discovered || e.refused ? "no" : good(e) ? "shows" : "hurts");
   const unit = (s) => (s.binary ? "yes against no" : "per +1 SD");
@@ -69,14 +70,14 @@
       const rungs = [...new Set(rows.map((e) => e.rung))].sort();
       put(s, "div", { class: "banner" }, `Evidence: ${rungs.map((r) => `rung ${r} of 4, ${page.rungs[r]}`).join("; ")}. ` +
         (fit ? `${fit.items.toLocaleString("en")} items, ${Math.round(fit.exposures).toLocaleString("en")} exposures, ${Math.round(fit.events).toLocaleString("en")} events.` : ""));
-      s.append(forest(rows.map((e) => ({ ...e, label: label(e.attribute), look: look(e) })), `Effects on ${o.label}, in percent`));
+      s.append(forest(rows.map((e) => ({ ...e, label: marked(e.attribute), look: look(e) })), `Effects on ${o.label}, in percent`));
       const box = put(s, "div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Table of effects on ${o.label}` });
       const t = put(box, "table"), head = put(put(t, "thead"), "tr");
       for (const h of ["what", "effect", `interval (${Math.round(100 * table.level)} %)`, "q", "robustness", "rung", "plain correlation", "in words"]) put(head, "th", { scope: "col" }, h);
       const body = put(t, "tbody");
       for (const e of rows) {
         const tr = put(body, "tr");
-        put(tr, "th", { scope: "row" }, `${label(e.attribute)} (${unit(scales[e.attribute])})`);
+        put(tr, "th", { scope: "row" }, `${marked(e.attribute)} (${unit(scales[e.attribute])})`);
         for (const v of [e.refused ? "refused" : `${signed(e.percent)} %`, e.refused ? "" : range(e), e.q < 0.001 ? "< .001" : e.q.toFixed(3), e.robustness == null ? "" : e.robustness.toFixed(2), e.rung, e.naive ? `${signed(e.naive.percent)} %` : ""]) put(tr, "td", { class: "n" }, String(v));
         put(tr, "td", {}, [e.refused || e.words, ...e.warnings].join(" "));
       }
@@ -92,7 +93,7 @@
     for (const scale of table.scales) {
       const found = Object.fromEntries(table.effects.filter((e) => e.attribute === scale.attribute).map((e) => [e.outcome, e]));
       const tr = put(body, "tr");
-      put(tr, "th", { scope: "row" }, scale.label);
+      put(tr, "th", { scope: "row" }, marked(scale.attribute));
       for (const o of table.outcomes) {
         const e = found[o.name], shown = e && e.discovered && !e.refused;
         put(tr, "td", { class: `n ${shown ? (good(e) ? "good" : "bad") : "soft"}` }, shown ? `${signed(e.percent)} %` : e ? "not shown" : "–");
@@ -108,7 +109,7 @@
     const s = section("One by one");
     names.forEach((a, i) => {
       const d = put(s, "details", i ? {} : { open: "" });
-      put(d, "summary", {}, label(a));
+      put(d, "summary", {}, marked(a));
       const ex = page.examples[a];
       if (ex) for (const [side, files] of [["High", ex.high], ["Low", ex.low]]) {
         put(d, "h3", {}, `${side} in ${label(a)}, matched on ${page.matched_on}`);
@@ -221,11 +222,13 @@
   put(root, "p", { class: "soft" }, `${table.source}${table.simulated ? " The behaviour is simulated." : ""}`);
   const summary = put(root, "div", { class: "banner", id: "summary" });
   for (const line of page.summary) put(summary, "p", {}, line);
-  if (table.warnings.length) {
+  const noise = table.scales.filter((each) => each.noisy).map((each) => each.label);
+  const warnings = [...table.warnings, ...(noise.length ? [`Measured with noise, since re-encoding or resizing a picture moves it: ${noise.join(", ")}. Such effects tend to come out too small.`] : [])];
+  if (warnings.length) {
     const w = put(root, "div", { class: "card warnings", role: "note", "aria-label": "Warnings" });
     put(w, "strong", {}, "Before you use these numbers");
     const list = put(w, "ul");
-    table.warnings.forEach((t) => put(list, "li", {}, t));
+    warnings.forEach((t) => put(list, "li", {}, t));
   }
   effects(); strip(); slider(); attributes(); decision();
   for (const [gone, kept] of table.merged) put(root, "p", { class: "soft" }, `${gone} is left out: in these data it is nearly the same as ${kept}.`);

@@ -7,8 +7,8 @@ Everything here is plain data that survives a trip through JSON, so that estimat
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -94,7 +94,7 @@ class Scale:
         low: Lowest value that the data speak for (the 1st percentile, say).
         high: Highest value that the data speak for.
         binary: True for a yes-or-no exposure, such as being on the front page of a mailer.
-        noisy: True where re-encoding the picture moves the measurement too much to trust it.
+        noisy: True where re-encoding or resizing a picture moves the measurement too much.
     """
 
     attribute: str
@@ -397,6 +397,14 @@ class EffectTable:
         """The effects on one outcome, largest first by the end of the interval nearest 0."""
         chosen = [each for each in self.effects if each.outcome == outcome]
         return tuple(sorted(chosen, key=_strength, reverse=True))
+
+
+def mark_noisy(table: EffectTable, attributes: Collection[str]) -> EffectTable:
+    """The table with these attributes, too, marked as measured with noise."""
+    scales = tuple(
+        replace(each, noisy=each.noisy or each.attribute in attributes) for each in table.scales
+    )
+    return replace(table, scales=scales)
 
 
 def percent(log_ratio: float) -> float:
