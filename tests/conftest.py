@@ -14,7 +14,7 @@ from momentary.data.workspace import Workspace
 from momentary.settings import StorageSettings
 
 _SCHEMAS = itertools.count()
-_KEPT = ("alembic_version", "log_version")
+_KEPT = ("alembic_version", "log_version", "pulse")
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ KEY_SCOPES = frozenset({"write", "read", "admin"})
 
 _KEY = re.compile(r"(?P<scopes>[a-z+]+):(?P<digest>[0-9a-f]{64})")
 _POSTGRESQL = re.compile(r"postgresql(\+psycopg)?://")
+_REDIS = re.compile(r"(rediss?|unix)://")
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _ORIGIN = re.compile(r"https?://[^/\s]+")
 _PREFIX = re.compile(r"https?://[^/\s]+/\S*")
@@ -40,6 +41,8 @@ class ServeSettings:
         rate_limit: Most requests a second of one key, with a burst of twice that; 0 for no limit.
         max_waiting: Requests that may wait for an answer at once; more are asked to come again.
         idle_s: Silence, in seconds between two events, that ends a visit without a `session_id`.
+        state_url: A Redis in which several processes share the visits in progress, such as
+            "redis://127.0.0.1:6379/0"; None keeps them in the memory of each process.
         max_sessions: Visits in memory; one that falls out is read again from the log.
         max_history: Clicks of a visit that a model reads which reads visits whole.
         max_seen: Clicks of a visit that are remembered, to leave out what was seen.
@@ -64,6 +67,7 @@ class ServeSettings:
     rate_limit: float = 0
     max_waiting: int = 2_048
     idle_s: int = 1800
+    state_url: str | None = field(default=None, repr=False)
     max_sessions: int = 100_000
     max_history: int = 50
     max_seen: int = 500
@@ -96,6 +100,11 @@ class ServeSettings:
                     f"serve.cors_origins holds {origin!r}; write a site as a browser names it, "
                     "such as 'https://shop.example', without a path."
                 )
+        if self.state_url is not None and not _REDIS.match(self.state_url):
+            raise SettingsError(
+                "serve.state_url is not of the form redis://HOST:PORT/0 (rediss:// and unix:// "
+                "work, too); leave it out to keep visits in memory."
+            )
         if not 0 <= self.rate_limit <= 1e9:
             raise SettingsError(
                 f"serve.rate_limit is {self.rate_limit}; it must be 0 (no limit) or above."

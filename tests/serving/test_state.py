@@ -135,7 +135,7 @@ def test_a_new_vocabulary_lets_go_of_all_visits():
     log.events = [_event("c")]
     live = _sessions(log)
     live.load([("session_id", "s")])
-    live.clear(Vocabulary("c"))
+    live.clear(Vocabulary("c"), version="v2")
     live.load([("session_id", "s")])
 
     assert live.get(("session_id", "s")).items == (0,)

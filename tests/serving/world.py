@@ -85,7 +85,8 @@ def _empty_database() -> bytes:
 
 
 STORAGE = StorageSettings()
-"""Where the homes of a test lie; `over_both` changes it."""
+STATE_URL: str | None = None
+"""Where a test keeps the catalogue, the log and the visits; `over_both` changes it."""
 
 
 def make_home(root: Path) -> Workspace:
@@ -126,7 +127,7 @@ def opened(
             home,
             make_recommender(scorer),
             model_version="v1",
-            settings=ServeSettings(**limits),
+            settings=ServeSettings(**{"state_url": STATE_URL, **limits}),
             fallback=fallback,
             clock_us=clock_us,
         )

@@ -133,9 +133,13 @@ class EventLog:
         Raises:
             StorageError: It does not.
         """
-        beat = "INSERT INTO pulse (id, beats) VALUES (1, 1) "
-        beat += "ON CONFLICT (id) DO UPDATE SET beats = pulse.beats + 1"
+        beat = "UPDATE pulse SET beats = beats + 1"
         self._log.transact(lambda transaction: transaction.execute(beat))
+
+    @property
+    def identity(self) -> str:
+        """What tells this log from all others."""
+        return str(self._log.fetch("SELECT identity FROM pulse")[0][0])
 
     def read(self, *, start_us: int | None = None, end_us: int | None = None) -> Iterator[Event]:
         """The events with `start_us` <= time < `end_us`, by time and then by arrival."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 
 import sqlalchemy as sa
@@ -65,8 +66,10 @@ PULSE = sa.Table(
     METADATA,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("beats", sa.BigInteger, nullable=False),
+    sa.Column("identity", sa.Text, nullable=False),
 )
-"""One row that is written to find out whether the log takes writes again."""
+"""One row: what tells this log from all others, and a number that is written to find out whether
+the log takes writes again."""
 
 
 def _by_arrival(column: sa.Column[str]) -> sa.Index:
@@ -94,6 +97,7 @@ _STEPS: tuple[tuple[sa.schema.ExecutableDDLElement, ...], ...] = (
     (CreateTable(MOVED), CreateIndex(_MOVED_TIME), CreateTable(PULSE)),
     (_CHANCES,),
 )
+_WITH_PULSE = 2
 VERSION = len(_STEPS)
 """The version of the tables that this momentary writes."""
 
@@ -109,3 +113,6 @@ def upgrade(version: int, execute: Callable[[str], object], dialect: sa.Dialect)
     for step in _STEPS[version:]:
         for statement in step:
             execute(str(statement.compile(dialect=dialect)))
+    if version < _WITH_PULSE:
+        name = uuid.uuid4().hex
+        execute(f"INSERT INTO pulse (id, beats, identity) VALUES (1, 0, '{name}')")

@@ -16,7 +16,8 @@ from momentary.serving.measures import Measures
 from momentary.serving.problems import Problem
 from momentary.serving.ranking import Ranked, Ranking, Wish
 from momentary.serving.schemas import Answer, EventsOut, ItemOut
-from momentary.serving.state import ID_COLUMNS, Key, LiveSessions, Visit, clicked
+from momentary.serving.state import ID_COLUMNS, Key, Visit, clicked
+from momentary.serving.visits import open_visits
 from momentary.settings import ServeSettings
 from momentary.types import INTEREST_TYPES, Event, FloatArray, ItemTable, Recommendation
 
@@ -88,12 +89,12 @@ class Engine:
         self._jobs: list[_Job] = []
         self._writable = True
         self._ranking = self._ranked_by(recommender, fallback, model_version=model_version)
-        self._visits = LiveSessions(
+        self._visits = open_visits(
+            settings,
             items=recommender.items,
+            version=model_version,
             history=self._history,
-            idle_s=settings.idle_s,
-            max_sessions=settings.max_sessions,
-            max_seen=settings.max_seen,
+            identity=log.identity,
         )
         self.measures.model.labels(model_version).set(1)
 
@@ -107,10 +108,15 @@ class Engine:
         """The name of the model at work."""
         return self._ranking.model_version
 
-    @property
     def writable(self) -> bool:
-        """False since the log last refused a write, until one succeeds."""
-        return self._writable
+        """Whether the log takes writes; after it refused one, by trying."""
+        if not self._writable:
+            try:
+                self._log.check()
+            except StorageError:
+                return False
+            self._writable = True
+        return True
 
     def now_us(self) -> int:
         """The time now, in microseconds since 1970."""
@@ -121,7 +127,7 @@ class Engine:
     ) -> None:
         """Put another model to work from the next tick on; no answer mixes the two."""
         self._ranking = self._ranked_by(recommender, fallback, model_version=model_version)
-        self._visits.clear(recommender.items)
+        self._visits.switch(recommender.items, version=model_version)
         self.measures.model.clear()
         self.measures.model.labels(model_version).set(1)
 
@@ -191,7 +197,7 @@ class Engine:
         try:
             return erase(self._log)
         finally:
-            self._visits.clear(self.recommender.items)
+            self._visits.clear(self.recommender.items, version=self.model_version)
 
     def counts(self, start_us: int, end_us: int) -> dict[str, int]:
         """Events of interest by item with `start_us` <= time < `end_us`; from any thread."""
@@ -217,6 +223,7 @@ class Engine:
     def close(self) -> None:
         """Settle what waits and close the log."""
         self._flush()
+        self._visits.close()
         self._log.close()
 
     def _ranked_by(
@@ -284,6 +291,10 @@ class Engine:
                 kept = self._rank(jobs)
             with stage.labels("commit").time():
                 added = [] if len(kept) < len(jobs) else self._commit(kept)
+        except StorageError:
+            # Whether a commit happened may be unknown, so the log is asked again.
+            self._visits.forget(before)
+            raise
         except BaseException:
             self._visits.restore(before)
             raise
@@ -338,8 +349,11 @@ class Engine:
                 job.recommendation_id = new_id(now_us)
                 exposures.append(self._exposure(job, job.question, job.ranked, now_us=now_us))
         events = [event for job in jobs for event in job.events]
+        # Known ones, too: an earlier try may have ended between the commit and its publication.
+        self._visits.announce(events)
         added = self._log.append(events, exposures=exposures)
         self._writable = True
+        self._visits.publish()
         return added
 
     def _exposure(self, job: _Job, question: Question, ranked: Ranked, *, now_us: int) -> Exposure:

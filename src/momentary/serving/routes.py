@@ -193,7 +193,7 @@ class Routes:
 
     async def ready(self, _request: Request) -> Response:
         """Say whether requests can be answered."""
-        if not self._engine.writable:
+        if not self._engine.writable():
             raise Problem(503, "The event log refuses writes; the server's log says why.")
         items = len(self._engine.recommender.items)
         return answer(Ready(model_version=self._engine.model_version, items=items))

@@ -148,10 +148,31 @@ class LiveSessions:
         for key in keys:
             self._visits.pop(key, None)
 
-    def clear(self, items: Vocabulary) -> None:
+    def forget_all(self) -> None:
+        """Let go of every visit."""
+        self._visits.clear()
+
+    def clear(self, items: Vocabulary, *, version: str) -> None:
+        """Let go of every visit; item indices now mean `items`."""
+        self.switch(items, version=version)
+
+    def switch(self, items: Vocabulary, *, version: str) -> None:  # noqa: ARG002 - one model here
         """Let go of every visit, because item indices now mean `items`."""
         self._items = items
         self._visits.clear()
+
+    def adopt(self, key: Key, visit: Visit) -> None:
+        """Take a visit that is known already instead of reading it from the log."""
+        self._visits[key] = visit
+
+    def announce(self, events: Iterable[Event]) -> None:
+        """Nobody else relies on the visits of one process."""
+
+    def publish(self) -> None:
+        """Nobody else is told."""
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
 
     def _read(self, key: Key) -> Visit:
         events = self._history(key, self._max_seen)
