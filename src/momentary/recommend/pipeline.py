@@ -12,6 +12,8 @@ from momentary.data.vocabulary import Vocabulary
 from momentary.errors import DataError
 from momentary.recommend.arrangement import Arrangement, Exploration, Limit, Shape, Variety, arrange
 from momentary.recommend.attributes import Attributes
+from momentary.models.protocol import Incremental
+from momentary.recommend.index import Index
 from momentary.recommend.reasons import Reasons
 from momentary.recommend.rules import (
     CONTENT,
@@ -43,6 +45,7 @@ _BOOSTED = "put forward by the shop"
 _EXPLORED = "shown to find out whether it is liked"
 _NOWHERE: BoolArray = np.zeros(0, dtype=np.bool_)
 _WIDEST_BLOCK = 64
+_SCORES_AT_ONCE = 2_000_000  # larger products leave the processor's cache and gain nothing
 
 
 class Scores(Protocol):
@@ -154,6 +157,7 @@ class Recommender:
         vectors: The items' content, for variety by content: rows of length 1, or of zeros where
             an item has none. Shape (items, width).
         before: A recommender over the same items whose columns are kept where they are the same.
+        index: Of the scorer; None scores whole rows always.
     """
 
     def __init__(
@@ -165,6 +169,7 @@ class Recommender:
         reasons: Reasons | None = None,
         vectors: FloatArray | None = None,
         before: Recommender | None = None,
+        index: Index | None = None,
     ) -> None:
         if tuple(table.item_ids) != items.ids:
             raise ValueError(
@@ -180,6 +185,7 @@ class Recommender:
         self.vectors = vectors
         columns = None if before is None else before.attributes
         self.attributes: Attributes = Attributes(table, before=columns)
+        self.index = index
         self._masks: dict[bytes, BoolArray] = {}
         self._boosts: dict[bytes, tuple[FloatArray, FloatArray]] = {}
 
@@ -196,6 +202,7 @@ class Recommender:
             table=table,
             reasons=reasons,
             vectors=self.vectors,
+            index=self.index,
             before=self,
         )
 
@@ -213,8 +220,65 @@ class Recommender:
         Raises:
             DataError: If a rule names an attribute that the catalogue does not have.
         """
+        if self.index is not None:
+            states = self.index.states(sessions)
+            return self.rank_states(states, sessions, k=k, rules=rules, explain=explain, rng=rng)
         scores = self.scorer.score(sessions)
         return self.rank_scores(scores, sessions, k=k, rules=rules, explain=explain, rng=rng)
+
+    def is_direct(self, rules: Rules) -> bool:
+        """Whether lists can be made from states without scoring whole rows."""
+        needs_rows = rules.max_per or rules.boosts or rules.pins or rules.diversity or rules.explore
+        return self.index is not None and not needs_rows
+
+    def rank_states(
+        self,
+        states: FloatArray,
+        sessions: Sessions,
+        *,
+        k: int = 20,
+        rules: Rules = DEFAULT_RULES,
+        explain: bool = True,
+        rng: np.random.Generator | None = None,
+    ) -> list[list[Recommendation]]:
+        """Make the lists from the states of an incremental scorer.
+
+        They are those of `rank_scores` for the states' scores. Where the scorer has an index and no
+        rule needs whole rows, no row is scored.
+
+        Args:
+            states: Of the scorer. Shape (sessions, width).
+            sessions: What each visitor did so far; seen items and reasons come from it.
+            k: Most items a list.
+            rules: What may stand on a list.
+            explain: False leaves reasons empty, which is faster.
+            rng: Draws the places that `rules.explore` leaves to chance.
+
+        Raises:
+            DataError: If a rule names an attribute that the catalogue does not have.
+            TypeError: If the scorer has no states.
+        """
+        if not isinstance(self.scorer, Incremental):
+            raise TypeError(f"{type(self.scorer).__name__} has no states; use rank_scores.")
+        if self.index is not None and self.is_direct(rules):
+            seen = (sessions.items, sessions.offsets) if rules.exclude_seen else None
+            best, values = self.index.best(states, k, allowed=self._mask(rules), excluded=seen)
+            # A list with room left may hold items that the index leaves out.
+            if best[:, -1:].min(initial=0) >= 0:
+                return self._direct(best, values, sessions, explain=explain)
+        found: list[list[Recommendation]] = []
+        step = max(1, _SCORES_AT_ONCE // max(1, len(self.items)))
+        for start in range(0, len(states), step):
+            rows = np.arange(start, min(start + step, len(states)))
+            found += self.rank_scores(
+                self.scorer.score_states(states[rows]),
+                sessions.take(rows),
+                k=k,
+                rules=rules,
+                explain=explain,
+                rng=rng,
+            )
+        return found
 
     def rank_scores(
         self,
@@ -316,6 +380,32 @@ class Recommender:
             DataError: If a rule names an attribute that the catalogue does not have.
         """
         return self._mask(rules).copy()
+
+    def _direct(
+        self, best: IntArray, values: FloatArray, sessions: Sessions, *, explain: bool
+    ) -> list[list[Recommendation]]:
+        """Lists that are the best items as they are."""
+        ids, reasons = self.items.ids, self.reasons if explain else None
+        found = []
+        for query, (row, scores) in enumerate(zip(best.tolist(), values.tolist(), strict=True)):
+            if reasons is None:
+                found.append(
+                    [
+                        Recommendation(item_id=ids[item], score=score, rank=place)
+                        for place, (item, score) in enumerate(zip(row, scores, strict=True), 1)
+                    ]
+                )
+                continue
+            said = reasons.explain(sessions.session(query), best[query])
+            found.append(
+                [
+                    Recommendation(item_id=ids[item], score=score, rank=place, reasons=why)
+                    for place, (item, score, why) in enumerate(
+                        zip(row, scores, said, strict=True), 1
+                    )
+                ]
+            )
+        return found
 
     def _mask(self, rules: Rules) -> BoolArray:
         """`allowed` with what many requests share kept from the last time."""

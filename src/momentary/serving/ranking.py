@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 import msgspec
 import numpy as np
@@ -42,6 +43,13 @@ class Wish:
             return b"%d,%d" % (self.k, self.explain)
         wanted = (self.k, self.explain, self.scorer, self.rules)
         return msgspec.json.encode(wanted, order="deterministic")
+
+
+class _Wanted(TypedDict):
+    k: int
+    rules: Rules
+    explain: bool
+    rng: np.random.Generator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,84 +113,96 @@ class Ranking:
 
     def answer(self, visits: Sequence[Visit], wishes: Sequence[Wish]) -> list[Ranked | Problem]:
         """One list, or the reason for refusing it, per visit."""
+        known = list(visits)
+        states: FloatArray | None = None
+        try:
+            if self._incremental is not None:
+                states, known = _advanced(self._incremental, visits)
+        except Exception:
+            _LOGGER.exception("model %s failed to read %d visits", self.model_version, len(visits))
+            return self._fall_back(known, wishes)
+        found: dict[int, Ranked | Problem] = {}
+        direct, whole = self._split(wishes)
+        for rows in _groups(wishes, direct):
+            found |= self._ranked(rows, known, wishes, states=states)
         # Larger products than this leave the processor's cache and gain nothing.
         step = max(1, _SCORES_AT_ONCE // max(1, len(self.recommender.items)))
-        found: list[Ranked | Problem] = []
-        for start in range(0, len(visits), step):
-            part = slice(start, start + step)
-            found.extend(self._answer_part(list(visits[part]), wishes[part]))
-        return found
-
-    def _answer_part(self, visits: list[Visit], wishes: Sequence[Wish]) -> list[Ranked | Problem]:
-        scores: FloatArray | None = None
-        try:
-            scores, visits = self._score(visits)
-        except Exception:
-            _LOGGER.exception("model %s failed to score", self.model_version)
-        found: dict[int, Ranked | Problem] = {}
-        for rows in _groups(wishes):
-            chosen = [visits[row] for row in rows]
-            part = scores if scores is None or len(rows) == len(visits) else scores[rows]
-            ranked = self._rank(part, chosen, wishes[rows[0]])
-            found.update(zip(rows, ranked, strict=True))
+        for start in range(0, len(whole), step):
+            part = whole[start : start + step]
+            scores = self._scores(part, known, states=states)
+            for rows in _groups(wishes, part):
+                own = None if scores is None else scores[np.searchsorted(part, rows)]
+                found |= self._ranked(rows, known, wishes, scores=own)
         return [found[row] for row in range(len(visits))]
 
-    def _score(self, visits: list[Visit]) -> tuple[FloatArray, list[Visit]]:
-        if self._incremental is None:
-            return self.recommender.scorer.score(_sessions(visits, self._max_history)), visits
-        states = _advanced(self._incremental, visits)
-        known = [
-            replace(visit, hidden=state.copy(), pending=())
-            for visit, state in zip(visits, states, strict=True)
+    def _split(self, wishes: Sequence[Wish]) -> tuple[list[int], list[int]]:
+        """Rows that need no scores of the whole catalogue, and rows that do."""
+        direct = [
+            wish.scorer == "model" and self.recommender.is_direct(wish.rules) for wish in wishes
         ]
-        return self._incremental.score_states(states), known
+        return (
+            [row for row, is_direct in enumerate(direct) if is_direct],
+            [row for row, is_direct in enumerate(direct) if not is_direct],
+        )
 
-    def _rank(
-        self, scores: FloatArray | None, visits: list[Visit], wish: Wish
-    ) -> Sequence[Ranked | Problem]:
-        sessions = _sessions(visits)
-        if scores is not None:
-            try:
-                lists = self.recommender.rank_scores(
-                    self._rescored(scores, sessions, wish.scorer),
-                    sessions,
-                    k=wish.k,
-                    rules=wish.rules,
-                    explain=wish.explain,
-                    rng=self._rng,
-                )
-                return _ranked(lists, visits, variant=MODEL)
-            except DataError as error:
-                return [_refusal(error) for _ in visits]
-            except Exception:
-                _LOGGER.exception("model %s failed to rank", self.model_version)
-        return self._fall_back(sessions, visits, wish)
+    def _scores(
+        self, rows: list[int], visits: Sequence[Visit], *, states: FloatArray | None
+    ) -> FloatArray | None:
+        """The model's scores of the whole catalogue, None if it failed."""
+        try:
+            if self._incremental is not None and states is not None:
+                return self._incremental.score_states(states[rows])
+            latest = _sessions([visits[row] for row in rows], self._max_history)
+            return self.recommender.scorer.score(latest)
+        except Exception:
+            _LOGGER.exception("model %s failed to score", self.model_version)
+            return None
 
-    def _rescored(self, scores: FloatArray, sessions: Sessions, scorer: Scorer) -> FloatArray:
-        """The scores that a wish asks for, made from the model's where it has to do with them."""
-        if scorer == "similar":
-            reasons = self.recommender.reasons
-            return alike(scores, sessions, None if reasons is None else reasons.related)
-        if scorer == "popular":
-            return np.broadcast_to(self.popularity(), scores.shape)
-        return scores
+    def _ranked(
+        self,
+        rows: list[int],
+        visits: Sequence[Visit],
+        wishes: Sequence[Wish],
+        *,
+        states: FloatArray | None = None,
+        scores: FloatArray | None = None,
+    ) -> dict[int, Ranked | Problem]:
+        """Lists from states, or else from scores, for rows with equal wishes."""
+        chosen, wish = [visits[row] for row in rows], wishes[rows[0]]
+        sessions = _sessions(chosen)
+        wanted = self._wanted(wish)
+        try:
+            if states is not None:
+                lists = self.recommender.rank_states(states[rows], sessions, **wanted)
+            elif scores is not None:
+                rescored = self._rescored(scores, sessions, wish.scorer)
+                lists = self.recommender.rank_scores(rescored, sessions, **wanted)
+            else:
+                return dict(zip(rows, self._fall_back(chosen, [wish] * len(rows)), strict=True))
+            ranked = _checked(lists, chosen, variant=MODEL)
+        except DataError as error:
+            return dict.fromkeys(rows, unfollowed(error))
+        except Exception:
+            _LOGGER.exception("model %s failed to rank", self.model_version)
+            ranked = self._fall_back(chosen, [wish] * len(rows))
+        return dict(zip(rows, ranked, strict=True))
 
-    def _fall_back(
-        self, sessions: Sessions, visits: list[Visit], wish: Wish
-    ) -> Sequence[Ranked | Problem]:
+    def _fall_back(self, visits: Sequence[Visit], wishes: Sequence[Wish]) -> list[Ranked | Problem]:
+        found: dict[int, Ranked | Problem] = {}
+        for rows in _groups(wishes, range(len(wishes))):
+            chosen, wish = [visits[row] for row in rows], wishes[rows[0]]
+            found |= dict(zip(rows, self._stand_in(chosen, wish), strict=True))
+        return [found[row] for row in range(len(wishes))]
+
+    def _stand_in(self, visits: Sequence[Visit], wish: Wish) -> list[Ranked | Problem]:
+        """Lists of the fallback, for equal wishes."""
         if self._fallback is not None:
             _LOGGER.warning("the fallback answers %d requests", len(visits))
             try:
-                lists = self._fallback.recommend(
-                    sessions,
-                    k=wish.k,
-                    rules=wish.rules,
-                    explain=wish.explain,
-                    rng=self._rng,
-                )
-                return _ranked(lists, visits, variant=FALLBACK)
+                lists = self._fallback.recommend(_sessions(visits), **self._wanted(wish))
+                return _checked(lists, visits, variant=FALLBACK)
             except DataError as error:
-                return [_refusal(error) for _ in visits]
+                return [unfollowed(error) for _ in visits]
             except Exception:
                 _LOGGER.exception("the fallback failed too")
         return [_unavailable() for _ in visits]
@@ -195,13 +215,9 @@ def _unavailable() -> Problem:
     return Problem(503, detail, headers=((b"retry-after", b"1"),))
 
 
-def _refusal(error: DataError) -> Problem:
-    return unfollowed(error)
-
-
-def _ranked(
-    lists: list[list[Recommendation]], visits: list[Visit], *, variant: str
-) -> list[Ranked]:
+def _checked(
+    lists: list[list[Recommendation]], visits: Sequence[Visit], *, variant: str
+) -> list[Ranked | Problem]:
     # JSON has no word for these, and no order is true of them.
     if not all(math.isfinite(each.score) for items in lists for each in items):
         raise ValueError("a score is not finite; look for an exploded training.")
@@ -211,10 +227,11 @@ def _ranked(
     ]
 
 
-def _groups(wishes: Sequence[Wish]) -> Iterator[list[int]]:
+def _groups(wishes: Sequence[Wish], chosen: Iterable[int]) -> Iterator[list[int]]:
+    """The chosen rows by equal wishes, ascending."""
     rows: dict[bytes, list[int]] = {}
-    for row, wish in enumerate(wishes):
-        rows.setdefault(wish.group(), []).append(row)
+    for row in chosen:
+        rows.setdefault(wishes[row].group(), []).append(row)
     yield from rows.values()
 
 
@@ -226,8 +243,11 @@ def _sessions(visits: Sequence[Visit], most: int | None = None) -> Sessions:
     )
 
 
-def _advanced(model: Incremental, visits: Sequence[Visit]) -> FloatArray:
-    """Hidden states after the pending clicks; clicks at the same depth go in one batch."""
+def _advanced(model: Incremental, visits: Sequence[Visit]) -> tuple[FloatArray, list[Visit]]:
+    """Hidden states after the pending clicks, and the visits that know them.
+
+    Clicks at the same depth go in one batch.
+    """
     states = model.start(len(visits)).copy()
     for row, visit in enumerate(visits):
         if visit.hidden is not None:
@@ -236,4 +256,8 @@ def _advanced(model: Incremental, visits: Sequence[Visit]) -> FloatArray:
         rows = [row for row, visit in enumerate(visits) if len(visit.pending) > depth]
         items: IntArray = np.array([visits[row].pending[depth] for row in rows], dtype=np.int64)
         states[rows] = model.advance(states[rows], items)
-    return states
+    known = [
+        replace(visit, hidden=state.copy(), pending=()) if visit.pending else visit
+        for visit, state in zip(visits, states, strict=True)
+    ]
+    return states, known
