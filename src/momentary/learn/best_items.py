@@ -29,6 +29,8 @@ _STEP = 16  # leading columns come in whole vector registers
 _TILE = 128  # items whose leading parts lie together, column by column
 _AT_ONCE = 4
 _SCOUTS = 256
+_WANTED = 20
+_A_SCORE = 1_500  # what a score in full costs, in columns of a bound
 _PART = 16_384
 _ROUNDING = 2.0**-21  # of float32, with room to spare
 
@@ -61,12 +63,14 @@ class BestItems:
             raise ValueError("the vectors hold NaN or infinity; look for an exploded training.")
         n_items, width = vectors.shape
         self._vectors = np.ascontiguousarray(vectors)
-        columns = min(width, leading or max(_STEP, width // 2 // _STEP * _STEP))
         spread = samples.T.astype(np.float64) @ samples
         # Ascending eigenvalues: the last columns are what queries have most of.
-        turn = np.linalg.eigh(spread)[1][:, ::-1][:, :columns]
+        turn = np.ascontiguousarray(np.linalg.eigh(spread)[1][:, ::-1].astype(np.float32))
+        if leading is None:
+            leading = _cheapest(vectors, biases, samples[:: -(-len(samples) // 64)], turn=turn)
+        columns = min(width, leading)
         self._turn = np.zeros((width, -(-columns // 4) * 4), dtype=np.float32)
-        self._turn[:, :columns] = turn
+        self._turn[:, :columns] = turn[:, :columns]
         tiles = -(-n_items // _TILE)
         self._heads = np.zeros((tiles, self._turn.shape[1], _TILE), dtype=np.float32)
         self._biases = np.full((tiles, _TILE), -np.inf, dtype=np.float32)
@@ -79,6 +83,11 @@ class BestItems:
         self._longest = float(_lengths(vectors).max(initial=0))
         self._largest_bias = float(np.abs(biases[np.isfinite(biases)]).max(initial=0))
         self._scouts = np.argsort(-likely, kind="stable")[:_SCOUTS]
+
+    @property
+    def leading(self) -> int:
+        """Columns that every item is bounded by."""
+        return int(self._turn.shape[1])
 
     def best(
         self, queries: FloatArray, k: int, *, allowed: BoolArray, excluded: Rows | None = None
@@ -148,6 +157,23 @@ class BestItems:
         padded[: len(heads)] = heads
         first = begin // _TILE
         self._heads[first : first + tiles] = padded.reshape(tiles, _TILE, -1).transpose(0, 2, 1)
+
+
+def _cheapest(
+    vectors: FloatArray, biases: FloatArray, samples: FloatArray, *, turn: FloatArray
+) -> int:
+    """Columns that cost least together with the items that they leave to be scored in full."""
+    rows = slice(None, None, -(-len(vectors) // _PART))
+    items, queries = vectors[rows] @ turn, samples @ turn
+    scores = queries @ items.T + biases[rows]
+    place = max(1, round(_WANTED * len(items) / max(1, len(vectors))))
+    bars = np.partition(scores, -min(place, len(items)), axis=1)[:, -min(place, len(items)), None]
+    costs = {}
+    for columns in range(_STEP, vectors.shape[1] + _STEP, _STEP):
+        bounds = queries[:, :columns] @ items[:, :columns].T + biases[rows]
+        bounds += _lengths(queries[:, columns:])[:, None] * _lengths(items[:, columns:])
+        costs[columns] = columns + _A_SCORE * float((bounds >= bars).mean())
+    return min(costs, key=lambda columns: costs[columns], default=_STEP)
 
 
 def _lengths(rows: FloatArray) -> FloatArray:

@@ -14,7 +14,7 @@ from momentary.models.protocol import Factored, Incremental
 from momentary.types import BoolArray, FloatArray, IntArray, Sessions
 
 _SAMPLES = 512
-_SAMPLE_CLICKS = 2
+_SAMPLE_CLICKS = 3
 
 
 class Index:
@@ -63,9 +63,11 @@ def states_after(model: Incremental, sessions: Sessions) -> FloatArray:
 
 
 def _samples(model: Factored, n_items: int) -> FloatArray:
-    """Queries after a few clicks on items from all over the catalogue."""
+    """Queries after a few clicks, of which the likelier items get more."""
+    likeliest = np.argsort(-model.item_vectors()[1], kind="stable")
+    places = (n_items ** (np.arange(_SAMPLES) / _SAMPLES)).astype(np.int64) - 1
     states = model.start(_SAMPLES)
     for click in range(_SAMPLE_CLICKS):
-        spread = np.arange(_SAMPLES, dtype=np.int64) * (2 * click + 1) * n_items // _SAMPLES
-        states = model.advance(states, spread % n_items)
+        # Another order each time, so that clicks are not all on the same item.
+        states = model.advance(states, likeliest[np.roll(places, click * _SAMPLES // 3)])
     return model.queries(states)
