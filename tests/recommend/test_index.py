@@ -27,11 +27,9 @@ def _recommenders(model):
     table = ItemTable.unknown(items.ids)
     table.available[::7] = False
     table.attributes["brand"] = np.array([f"b{number % 9}" for number in range(N_ITEMS)], object)
-    index = index_of(model, n_items=N_ITEMS)
-    return [
-        Recommender(model, items=items, table=table, index=index),
-        Recommender(model, items=items, table=table),
-    ]
+    quick, whole = (Recommender(model, items=items, table=table) for _ in range(2))
+    whole.index = None
+    return quick, whole
 
 
 VISITS = Sessions.from_lists([[], [3], [10, 11, 12], [50] * 9, list(range(100, 130)), [399]])

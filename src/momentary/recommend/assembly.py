@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import cast
 
 from momentary.models.artifact import Bundle
-from momentary.recommend.index import index_of
 from momentary.recommend.pipeline import Recommender
 from momentary.recommend.reasons import DEFAULT_REASONS, Reasons, Related, Sources
 from momentary.types import ItemTable, Sessions
@@ -45,5 +44,4 @@ def assemble(
         sources=scorer if isinstance(scorer, Sources) else None,
         config=config,
     )
-    index = index_of(scorer, n_items=len(bundle.items))
-    return Recommender(scorer, items=bundle.items, table=table, reasons=reasons, index=index)
+    return Recommender(scorer, items=bundle.items, table=table, reasons=reasons)

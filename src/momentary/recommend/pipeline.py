@@ -10,10 +10,10 @@ import numpy as np
 
 from momentary.data.vocabulary import Vocabulary
 from momentary.errors import DataError
+from momentary.models.protocol import Incremental
 from momentary.recommend.arrangement import Arrangement, Exploration, Limit, Shape, Variety, arrange
 from momentary.recommend.attributes import Attributes
-from momentary.models.protocol import Incremental
-from momentary.recommend.index import Index
+from momentary.recommend.index import Index, index_of
 from momentary.recommend.reasons import Reasons
 from momentary.recommend.rules import (
     CONTENT,
@@ -156,8 +156,7 @@ class Recommender:
         reasons: Explains the items of a list; None leaves reasons empty.
         vectors: The items' content, for variety by content: rows of length 1, or of zeros where
             an item has none. Shape (items, width).
-        before: A recommender over the same items whose columns are kept where they are the same.
-        index: Of the scorer; None scores whole rows always.
+        before: A recommender over the same items, of which is kept what is the same.
     """
 
     def __init__(
@@ -169,7 +168,6 @@ class Recommender:
         reasons: Reasons | None = None,
         vectors: FloatArray | None = None,
         before: Recommender | None = None,
-        index: Index | None = None,
     ) -> None:
         if tuple(table.item_ids) != items.ids:
             raise ValueError(
@@ -185,7 +183,11 @@ class Recommender:
         self.vectors = vectors
         columns = None if before is None else before.attributes
         self.attributes: Attributes = Attributes(table, before=columns)
-        self.index = index
+        self.index: Index | None = (
+            before.index
+            if before is not None and before.scorer is scorer
+            else index_of(scorer, n_items=len(items))
+        )
         self._masks: dict[bytes, BoolArray] = {}
         self._boosts: dict[bytes, tuple[FloatArray, FloatArray]] = {}
 
@@ -202,7 +204,6 @@ class Recommender:
             table=table,
             reasons=reasons,
             vectors=self.vectors,
-            index=self.index,
             before=self,
         )
 
