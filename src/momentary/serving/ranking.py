@@ -187,6 +187,18 @@ class Ranking:
             ranked = self._fall_back(chosen, [wish] * len(rows))
         return dict(zip(rows, ranked, strict=True))
 
+    def _wanted(self, wish: Wish) -> _Wanted:
+        return {"k": wish.k, "rules": wish.rules, "explain": wish.explain, "rng": self._rng}
+
+    def _rescored(self, scores: FloatArray, sessions: Sessions, scorer: Scorer) -> FloatArray:
+        """The scores that a wish asks for, made from the model's where it has to do with them."""
+        if scorer == "similar":
+            reasons = self.recommender.reasons
+            return alike(scores, sessions, None if reasons is None else reasons.related)
+        if scorer == "popular":
+            return np.broadcast_to(self.popularity(), scores.shape)
+        return scores
+
     def _fall_back(self, visits: Sequence[Visit], wishes: Sequence[Wish]) -> list[Ranked | Problem]:
         found: dict[int, Ranked | Problem] = {}
         for rows in _groups(wishes, range(len(wishes))):
