@@ -306,7 +306,7 @@ def _attributes_with(
     return changed
 
 
-class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
+class Recommendation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One item of an answer.
 
     Attributes:

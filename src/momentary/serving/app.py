@@ -20,13 +20,13 @@ from momentary.serving.access import ANYONE, Access, Caller
 from momentary.serving.engine import Engine
 from momentary.serving.http import (
     SECURITY_HEADERS,
+    Headers,
     encoded_path,
     header,
     read_body,
     send_empty,
     send_json,
     send_problem,
-    with_headers,
 )
 from momentary.serving.problems import Problem
 from momentary.serving.routes import Routes
@@ -124,29 +124,22 @@ class Application:
     async def _measured(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve, and count the answer under the name of its route: paths are without number."""
         status = 500
-
-        async def sends(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
         start_s = time.perf_counter()
         try:
-            await self._serve(scope, receive, sends)
+            status = await self._serve(scope, receive, send)
         finally:
             route = _route_name(encoded_path(scope))
-            self.engine.measures.requests.labels(route, str(status)).inc()
-            self.engine.measures.latency.labels(route).observe(time.perf_counter() - start_s)
+            self.engine.measures.answered(route, status, seconds=time.perf_counter() - start_s)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> int:
+        """Answer; the status of the answer."""
         path = encoded_path(scope)
         cors = self._access.cors(scope)
         try:
             allowed = self._access.preflight(scope)
             if allowed is not None:
                 await send_empty(send, headers=allowed)
-                return
+                return 204
             caller = self._admitted(scope, path)
             hot = self._hot.get(path)
             if hot is not None:
@@ -155,16 +148,38 @@ class Application:
                 limit_bytes = self._settings.max_body_bytes
                 body = await read_body(scope, receive, limit_bytes=limit_bytes)
                 await send_json(send, await hot(body, caller), headers=cors)
-                return
+                return 200
         except Problem as problem:
             await send_problem(send, problem, headers=cors)
-            return
+            return problem.status
         except Exception:
             _LOGGER.exception("%s failed", path)
             await send_problem(send, _failed(), headers=cors)
-            return
+            return 500
+        return await self._answer_cold(scope, receive, send, caller=caller, path=path, cors=cors)
+
+    async def _answer_cold(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        caller: Caller,
+        path: str,
+        cors: Headers,
+    ) -> int:
+        status = 500
+
+        async def sends(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": [*message["headers"], *cors]}
+            await send(message)
+
         inner = {**scope, "path": path, "root_path": "", "caller": caller}
-        await self._cold(inner, receive, with_headers(send, cors) if cors else send)
+        await self._cold(inner, receive, sends)
+        return status
 
     def _admitted(self, scope: Scope, path: str) -> Caller:
         """Who asks, if they may: keys guard everything that holds or tells data."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import unquote_to_bytes
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from momentary.serving.problems import Problem
 
@@ -44,17 +44,6 @@ async def send_empty(send: Send, *, headers: Headers) -> None:
     """Answer that there is nothing to say."""
     await send({"type": "http.response.start", "status": 204, "headers": list(headers)})
     await send({"type": "http.response.body", "body": b""})
-
-
-def with_headers(send: Send, headers: Headers) -> Send:
-    """Send what is sent with more headers."""
-
-    async def sends(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message["headers"], *headers]}
-        await send(message)
-
-    return sends
 
 
 async def send_problem(send: Send, problem: Problem, *, headers: Headers = ()) -> None:

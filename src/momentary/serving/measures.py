@@ -66,6 +66,18 @@ class Measures:
             "momentary_model", "1 for the model at work.", ("version",), registry=registry
         )
 
+        self._routes: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+
+    def answered(self, route: str, status: int, *, seconds: float) -> None:
+        """Count one request."""
+        found = self._routes.get((route, status))
+        if found is None:
+            found = self.requests.labels(route, str(status)), self.latency.labels(route)
+            self._routes[route, status] = found
+        requests, latency = found
+        requests.inc()
+        latency.observe(seconds)
+
     def text(self) -> bytes:
         """Everything in Prometheus' text format."""
         return generate_latest(self._registry)

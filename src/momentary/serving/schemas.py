@@ -112,7 +112,7 @@ class RecommendIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     explain: bool | None = None
 
 
-class ItemOut(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ItemOut(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One item of an answer; `score` is comparable inside one answer only.
 
     `propensity` is the chance that it had to stand there, given those above; left out if it is 1.

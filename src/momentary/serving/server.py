@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import sys
 from collections.abc import Callable
@@ -11,6 +12,9 @@ import uvicorn
 from momentary.errors import SettingsError
 from momentary.serving.app import Application
 from momentary.settings import ServeSettings
+
+_GARBAGE = (20_000, 20, 50)
+"""Objects made before a look for garbage, and how seldom it looks at older ones."""
 
 
 def listen(settings: ServeSettings) -> socket.socket:
@@ -60,8 +64,13 @@ def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=settings.shutdown_s,
     )
+    # What is there now stays: looking through it for garbage would hold requests up.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GARBAGE)
     with listener or listen(settings) as taken:
         _Server(config, on_ready).run(sockets=[taken])
 
