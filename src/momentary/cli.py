@@ -18,12 +18,15 @@ from momentary import __version__, cli_content, cli_moments
 from momentary.errors import MomentaryError, SettingsError
 
 if TYPE_CHECKING:
+    from momentary.data.sessions import SessionLog
     from momentary.data.workspace import Workspace
     from momentary.evaluation.trials import Task
     from momentary.evaluation.tuning import Tuned
     from momentary.models.artifact import Bundle
+    from momentary.models.protocol import Scorer
+    from momentary.recommend.descriptions import Content
     from momentary.recommend.pipeline import Recommender
-    from momentary.types import Progress, Recommendation
+    from momentary.types import IntArray, Progress, Recommendation
 
     Bars = Callable[[str], Progress]
 
@@ -59,6 +62,13 @@ Models = Annotated[
 Days = Annotated[float, typer.Option(help="The last so many days of the events are the test.")]
 MinEvents = Annotated[int, typer.Option(help="Leave out items with fewer training events.")]
 Seed = Annotated[int, typer.Option(help="Draws everything that chance decides.")]
+ReadContent = Annotated[
+    str,
+    typer.Option(
+        "--content",
+        help="How feature_rnn reads the catalogue's texts: words, or sentences (extra offline).",
+    ),
+]
 Count = Annotated[int, typer.Option("-k", help="How many items.")]
 
 
@@ -220,6 +230,7 @@ def train(
     patience: Annotated[
         int, typer.Option(help="With --holdout: stop after so many epochs without a better one.")
     ] = 2,
+    content: ReadContent = "words",
     promote: Annotated[bool, typer.Option(help="Let the service answer with it.")] = True,
     json: Json = False,
 ) -> None:
@@ -250,6 +261,7 @@ def train(
         except ValueError as error:
             raise SettingsError(str(error)) from error
         with _bars() as bar:
+            log = _described([scorer], workspace, log, content=content, bar=bar, new_items=True)
             bundle = train_bundle(
                 log, scorer, rng=rng, progress=bar(f"train {model}"), course=course
             )
@@ -282,6 +294,7 @@ def evaluate(
     config: ConfigFile = None,
     min_item_events: MinEvents = 5,
     max_queries: Annotated[int, typer.Option(help="Ask at most so many queries.")] = 5_000,
+    content: ReadContent = "words",
     seed: Seed = 0,
     plot: Annotated[Path | None, typer.Option(help="Draw the leaderboard: PNG or SVG.")] = None,
     json: Json = False,
@@ -312,6 +325,7 @@ def evaluate(
     with _workspace(home) as workspace, _bars() as bar:
         log = workspace_sessions(workspace)
         split = split_last_days(log, days, min_item_events=min_item_events)
+        _described(list(made.values()), workspace, split.train, content=content, bar=bar)
         known = workspace.catalog.table(split.train.items.ids).attributes
         trial = run_trial(
             split,
@@ -348,6 +362,7 @@ def tune(
     min_item_events: MinEvents = 5,
     seed: Seed = 0,
     prune: Annotated[bool, typer.Option(help="Give up trials that fall behind.")] = True,
+    content: ReadContent = "words",
     write: Annotated[
         Path | None, typer.Option(help="Write the settings to this TOML file.")
     ] = None,
@@ -374,12 +389,17 @@ def tune(
         past = split_last_days(workspace_sessions(workspace), days).train
         split = split_last_days(past, validation_days, min_item_events=min_item_events)
         with _bars() as bar:
+
+            def describe(scorer: Scorer) -> None:
+                _described([scorer], workspace, split.train, content=content, bar=bar)
+
             found = search(
                 model,
                 split,
                 journal=workspace.root / "tuning.sqlite",
                 config=search_config,
                 progress=bar(f"tune {model}"),
+                prepare=describe,
             )
     if write:
         write.write_text(found.to_toml(), encoding="utf-8")
@@ -400,6 +420,9 @@ def recommend(
     home: Home = None,
     k: Count = 10,
     model: Annotated[str, typer.Option(help="A version, or an alias.")] = "prod",
+    user: Annotated[
+        str | None, typer.Option(help="Whose visit it is; hierarchical_rnn knows their past.")
+    ] = None,
     rules: Annotated[
         str, typer.Option(help='Rules as JSON, such as {"exclude_seen": true, "price_max": 5}.')
     ] = "{}",
@@ -416,7 +439,8 @@ def recommend(
     recommender, bundle = _recommender(home, model)
     known = [bundle.items.index(item) for item in items or []]
     unknown = [item for item, at in zip(items or [], known, strict=True) if at < 0]
-    session = Sessions.from_lists([[at for at in known if at >= 0]])
+    users = _place(bundle, user) if user else [-1]
+    session = Sessions.from_lists([[at for at in known if at >= 0]], users=users)
     found = recommender.recommend(session, k=k, rules=conditions)[0]
     if unknown:
         _err.print(f"The model does not know {escape(', '.join(unknown))}.")
@@ -510,6 +534,44 @@ for content_command in (
     app.command()(content_command)
 
 
+def _described(
+    scorers: list[Scorer],
+    workspace: Workspace,
+    log: SessionLog,
+    *,
+    content: str,
+    bar: Bars,
+    new_items: bool = False,
+) -> SessionLog:
+    """Tell the models that read content what items are like; the log that they are to learn.
+
+    With `new_items` it holds the whole catalogue, for such a model can recommend what nobody has
+    clicked.
+    """
+    from momentary.models.protocol import Described
+
+    reading = [each for each in scorers if isinstance(each, Described)]
+    if not reading:
+        return log
+    from momentary.recommend.descriptions import features_of, with_new_items
+
+    if content not in ("words", "sentences"):
+        raise SettingsError(f"--content {content!r} is neither words nor sentences.")
+    whole = with_new_items(workspace, log) if new_items else log
+    features = features_of(
+        workspace,
+        whole.items.ids,
+        content=cast("Content", content),
+        progress=bar("read the catalogue"),
+    )
+    if not features:
+        _err.print("The catalogue says nothing of the items: feature_rnn reads their ids alone.")
+        return log
+    for each in reading:
+        each.describe(features)
+    return whole
+
+
 def _serve(
     home: Path | None,
     *,
@@ -543,6 +605,21 @@ def _recommender(home: Path | None, model: str) -> tuple[Recommender, Bundle]:
     with _workspace(home) as workspace:
         bundle = ModelStore(workspace.models).load(model)
         return assemble(bundle, workspace.catalog.table(bundle.items.ids)), bundle
+
+
+def _place(bundle: Bundle, user: str) -> IntArray:
+    """The index of a user, -1 if the model knows nothing of them. Shape (1,)."""
+    from momentary.models.protocol import Remembering
+
+    scorer = bundle.scorers["main"]
+    if not isinstance(scorer, Remembering):
+        raise SettingsError(
+            f"{scorer.kind} knows no visitors; leave out --user, or train hierarchical_rnn."
+        )
+    place = scorer.places([f"u:{user}"])
+    if place[0] < 0:
+        _err.print(f"The model does not know {escape(user)}.")
+    return place
 
 
 def _model_settings(

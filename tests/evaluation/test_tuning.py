@@ -28,6 +28,10 @@ def ends(space):
     )
 
 
+def test_every_model_has_a_space():
+    assert set(SPACES) == set(KINDS)
+
+
 @pytest.mark.parametrize("kind", SPACES)
 def test_every_space_holds_settings_that_the_model_takes(kind):
     assert kind in KINDS

@@ -9,7 +9,14 @@ from momentary.data.batches import SessionParallel
 from momentary.data.vocabulary import Vocabulary
 from momentary.errors import DataError, MomentaryError
 from momentary.models.artifact import Bundle, load, save
-from momentary.models.feature_rnn import ID, FeatureRNN, FeatureRNNConfig, _Trainer, turns
+from momentary.models.feature_rnn import (
+    ID,
+    FeatureRNN,
+    FeatureRNNConfig,
+    _Trainer,
+    highest_level,
+    turns,
+)
 from momentary.types import Sessions
 from tests.contract.test_laws import LAWS
 
@@ -17,6 +24,7 @@ SESSIONS = Sessions.from_lists(
     [[0, 1, 2, 3], [2, 3, 4], [4, 5, 6, 0, 1], [6, 0], [1, 2, 3, 4, 5], [5], [3, 4, 5, 6]]
 )
 N_ITEMS = 7
+ROWS = np.arange(5)
 TITLES = np.random.default_rng(1).normal(size=(N_ITEMS, 3))
 PICTURES = np.random.default_rng(2).normal(size=(N_ITEMS, 4)).astype(np.float32)
 PICTURES[2] = np.nan
@@ -425,6 +433,72 @@ def test_item_dropout_lets_new_items_in_beside_the_known_ones():
             others = np.setdiff1d(np.arange(50), np.arange(kind * 10, kind * 10 + 10))
             own = scores[kind, new[new // 10 == kind]]
             assert (own[:, None] > scores[kind, others]).mean() > 0.95
+
+
+def test_the_level_of_new_items_is_the_highest_that_loses_nothing():
+    """Against ranks counted one by one."""
+
+    class Fixed:
+        def score(self, sessions):
+            return np.random.default_rng(len(sessions)).normal(size=(len(sessions), 30))
+
+    targets = np.random.default_rng(1).integers(30, size=40)
+    new = np.array([3, 7, 20, 29])
+    history = Sessions.from_lists([[0]] * 40)
+    hits = []
+    for level in np.arange(0, 4.01, 0.25):
+        scores = Fixed().score(history)
+        scores[:, new] += level
+        own = scores[np.arange(40), targets][:, None]
+        hits.append(((scores >= own).sum(axis=1) <= 5).sum())
+    best = max(place for place, each in enumerate(hits) if each >= hits[0]) * 0.25
+    assert highest_level(Fixed(), history, targets=targets, new=new, k=5) == best
+    assert len(set(hits)) > 2
+
+
+def test_new_items_are_raised_by_what_a_training_without_others_found():
+    known, vectors = genres(np.random.default_rng(0))
+    settings = {
+        **{"units": 16, "output": "content", "training": "simultaneous", "dropout_items": 0.3},
+        **{"batch_size": 8, "n_sample": 32, "epochs": 4},
+    }
+    scores, new = {}, np.array([8, 9, 18, 19, 28, 29, 38, 39, 48, 49])
+    for share in (0.0, 0.25):
+        model = FeatureRNN(
+            FeatureRNNConfig(**settings, holdout_items=share), features={"kind": vectors}
+        ).fit(known, n_items=50, rng=np.random.default_rng(0))
+        scores[share] = model.score(Sessions.from_lists([[1, 3], [31]]))
+        assert (model.raised > 0) == (share > 0)
+        loaded = FeatureRNN.from_state(model.config, model.state())
+        np.testing.assert_allclose(
+            loaded.score(Sessions.from_lists([[1, 3], [31]])), scores[share], rtol=1e-6
+        )
+    known_items = np.setdiff1d(np.arange(50), new)
+    ahead = [
+        (each[:, new][:, :, None] > each[:, known_items][:, None, :]).mean()
+        for each in scores.values()
+    ]
+    assert ahead[1] > ahead[0]
+
+
+def test_renaming_items_renames_scores_when_some_are_held_out():
+    known, vectors = genres(np.random.default_rng(0), n_sessions=120)
+    new_name = np.random.default_rng(1).permutation(50)
+    renamed = np.empty_like(vectors)
+    renamed[new_name] = vectors
+    scores = []
+    for items, content in ((known.items, vectors), (new_name[known.items], renamed)):
+        sessions = Sessions(
+            items=items, offsets=known.offsets, times_us=known.times_us, users=known.users
+        )
+        model = FeatureRNN(
+            FeatureRNNConfig(**{**SMALL, "dropout_items": 0.2, "holdout_items": 0.2}),
+            features={"kind": content},
+        )
+        scores.append(
+            model.fit(sessions, n_items=50, rng=np.random.default_rng(0)).score(sessions.take(ROWS))
+        )
+    np.testing.assert_allclose(scores[1][:, new_name], scores[0], rtol=1e-5, atol=1e-5)
 
 
 def test_without_content_new_items_share_the_lowest_score():

@@ -54,6 +54,13 @@ class Range:
     log: bool = False
 
 
+_COUNTED_PARTS = (
+    {"kind": "vstan"},
+    {"kind": "item_knn"},
+    {"kind": "sequential_rules", "candidates": 50},
+    {"kind": "popularity", "candidates": 20},
+)
+
 SPACES: dict[str, dict[str, Choice | Range]] = {
     "popularity": {"half_life_days": Choice((0.5, 1.0, 3.0, 7.0, 30.0, 90.0, math.inf))},
     "personal_popularity": {
@@ -70,6 +77,7 @@ SPACES: dict[str, dict[str, Choice | Range]] = {
         "sample_size": Choice((1000, 2500, 5000, 10000)),
         "idf_similarity": Range(0.0, 2.0),
         "idf_score": Range(0.0, 2.0),
+        "repeat": Range(0.0, 1.0),
     },
     "vstan": {
         "neighbours": Choice((100, 200, 500, 1000, 1500)),
@@ -80,6 +88,7 @@ SPACES: dict[str, dict[str, Choice | Range]] = {
         "match_decay": Range(0.3, 8.0, log=True),
         "idf_similarity": Range(0.0, 2.0),
         "idf_score": Range(0.0, 2.0),
+        "repeat": Range(0.0, 1.0),
     },
     "factorization": {
         "factors": Choice((32, 64, 128)),
@@ -100,6 +109,38 @@ SPACES: dict[str, dict[str, Choice | Range]] = {
         "logq": Range(0.0, 1.0),
         "epochs": Range(2, 10),
     },
+    "feature_rnn": {
+        "units": Choice((64, 100, 160)),
+        "architecture": Choice(("parallel", "interaction")),
+        "training": Choice(("simultaneous", "alternating", "residual", "interleaving")),
+        "output": Choice(("items", "content")),
+        "dropout_items": Choice((0.0, 0.15, 0.3, 0.5)),
+        "learning_rate": Range(0.02, 0.3, log=True),
+        "momentum": Range(0.0, 0.6),
+        "dropout_input": Range(0.0, 0.4),
+        "dropout_hidden": Range(0.0, 0.5),
+        "batch_size": Choice((32, 64, 128)),
+        "n_sample": Choice((128, 256, 512, 1024)),
+        "sample_alpha": Range(0.0, 1.0),
+        "logq": Range(0.0, 1.0),
+        "epochs": Range(2, 8),
+    },
+    "hierarchical_rnn": {
+        "units": Choice((64, 100, 160)),
+        "user_units": Choice((50, 100, 160)),
+        "variant": Choice(("init", "all")),
+        "first_click": Choice((False, True)),
+        "learning_rate": Range(0.02, 0.3, log=True),
+        "momentum": Range(0.0, 0.6),
+        "dropout_session": Range(0.0, 0.5),
+        "dropout_user": Range(0.0, 0.5),
+        "dropout_init": Range(0.0, 0.5),
+        "batch_size": Choice((32, 64, 128)),
+        "n_sample": Choice((256, 512, 1024)),
+        "sample_alpha": Range(0.0, 1.0),
+        "logq": Range(0.0, 1.0),
+        "epochs": Range(2, 8),
+    },
     "attentive_rnn": {
         "units": Choice((64, 100, 128, 192)),
         "temperature": Range(8.0, 20.0, log=True),
@@ -107,10 +148,23 @@ SPACES: dict[str, dict[str, Choice | Range]] = {
         "shrinkage": Range(0.1, 20.0, log=True),
         "half_life": Choice((3e3, 1e4, 3e4, 1e5, math.inf)),
         "n_sample": Choice((512, 1024, 2048)),
+        "sample_alpha": Range(0.0, 1.0),
         "epochs": Range(2, 8),
         "learning_rate": Range(0.001, 0.02, log=True),
         "dropout_items": Range(0.0, 0.6),
         "dropout_hidden": Range(0.0, 0.6),
+    },
+    "hybrid": {
+        "parts": Choice((_COUNTED_PARTS, ({"kind": "attentive_rnn"}, *_COUNTED_PARTS))),
+        "blend": Choice(("stack", "probability")),
+        "holdout": Choice((0.05, 0.1, 0.15)),
+        "stack": Choice(
+            (
+                {"hidden": (64, 32)},
+                {"hidden": (64, 32), "epochs": 8, "dropout": 0.2},
+                {"hidden": (128, 64), "epochs": 8, "dropout": 0.2},
+            )
+        ),
     },
 }
 """What a search may vary, by model."""
@@ -210,6 +264,7 @@ def tune(
     journal: Path,
     config: TuneConfig,
     progress: Progress = silent,
+    prepare: Callable[[Scorer], object] = lambda _: None,
 ) -> Tuned:
     """Search the space of one model.
 
@@ -220,6 +275,7 @@ def tune(
             question goes on.
         config: How to search.
         progress: Told of trials done, and of the best value so far.
+        prepare: Given each model before it is fitted, such as to tell it what items are like.
 
     Raises:
         SettingsError: If the model has no space.
@@ -241,7 +297,7 @@ def tune(
 
     left = config.trials - len(_finished(study))
     if left > 0:
-        objective = _objective(kind, split, config=config)
+        objective = _objective(kind, split, config=config, prepare=prepare)
         study.optimize(objective, n_trials=left, callbacks=[tell])
     if not _with_value(study):
         raise MomentaryError(f"Every trial of {kind} failed; see {log} for the reasons.")
@@ -256,7 +312,9 @@ def tune(
     )
 
 
-def _objective(kind: str, split: Split, *, config: TuneConfig) -> Callable[[optuna.Trial], float]:
+def _objective(
+    kind: str, split: Split, *, config: TuneConfig, prepare: Callable[[Scorer], object]
+) -> Callable[[optuna.Trial], float]:
     """What a trial does: fit with settings of its own, and ask."""
     asking = TrialConfig(tasks=(config.task,), max_queries=config.max_queries, seed=config.seed)
     queries = queries_of(split, config.task, config=asking)
@@ -276,6 +334,7 @@ def _objective(kind: str, split: Split, *, config: TuneConfig) -> Callable[[optu
     def objective(trial: optuna.Trial) -> float:
         began = time.process_time()
         model = make(kind, {name: _suggest(trial, name, at) for name, at in SPACES[kind].items()})
+        prepare(model)
 
         def report(step: int, found: Mapping[str, float]) -> None:
             trial.report(found[config.wanted], step)
@@ -425,4 +484,8 @@ def _toml(value: object) -> str:
         return "[" + ", ".join(_toml(each) for each in value) + "]"
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {_toml(each)}" for name, each in value.items()) + "}"
+    if isinstance(value, bool):
+        return str(value).lower()
     return f'"{value}"' if isinstance(value, str) else str(value)

@@ -25,6 +25,10 @@ stands in for each row of an item that is withheld or new, its bias included, is
 
     stand-in of i = S [1; content of i in every stream]
 
+Such items stand too low among those that were learned. With `holdout_items` a first training goes
+without a share of the items and without the newest sessions, and finds by how much the biases of
+new items can be raised before the answers get worse over all.
+
 Losses and minibatches are those of GRU4Rec. Gradients go back one step and are written out by
 hand, those of the GRUs in `learn.gru` and those of the losses in `learn.loss_kernels`.
 """
@@ -32,13 +36,14 @@ hand, those of the GRUs in `learn.gru` and those of the losses in `learn.loss_ke
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from momentary.data.batches import SessionParallel, Step
+from momentary.data.sessions import renumber_items
 from momentary.errors import DataError, MomentaryError
 from momentary.learn.adagrad import Adagrad
 from momentary.learn.bounds import require_choices, require_negatives, require_ranges
@@ -48,6 +53,7 @@ from momentary.learn.gru import Cell, CellPass, glorot
 from momentary.learn.order import first_appearance, inverse
 from momentary.learn.sampled_loss import SampledLoss
 from momentary.learn.threads import one_blas_thread
+from momentary.learn.validation import Validation, cut_newest
 from momentary.models.protocol import Arrays
 from momentary.types import BoolArray, FloatArray, IntArray, Progress, Sessions, silent
 
@@ -56,6 +62,11 @@ ID = "id"
 
 _STEPS_A_REPORT = 100
 _ITEMS_A_BLOCK = 4096
+_NEWEST = 0.06
+"""Share of the sessions, the newest, that say how high new items may stand."""
+_QUESTIONS, _QUESTIONS_AT_ONCE = 4_000, 256
+_LEVELS = np.arange(0.0, 4.01, 0.25, dtype=np.float32)
+"""What is tried, from the level that training gives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +81,8 @@ class FeatureRNNConfig:
             by "content", a projection of their content.
         dropout_items: Share of the items with content whose ids a step withholds, so that new
             items are understood by their content; 0 (the paper) leaves new items out.
+        holdout_items: Share of the items with content that a first training does without, to find
+            the level of new items; it costs as much as the training itself. 0 leaves the level.
         loss: "cross_entropy" or "bpr_max".
         logq: Strength of the logQ correction of the cross-entropy; 0 is none, 1 is full.
         elu: Exponential linear unit on the scores of BPR-max; 0 is none.
@@ -89,6 +102,7 @@ class FeatureRNNConfig:
     training: Literal["simultaneous", "alternating", "residual", "interleaving"] = "interleaving"
     output: Literal["items", "content"] = "items"
     dropout_items: float = 0.0
+    holdout_items: float = 0.0
     loss: Literal["cross_entropy", "bpr_max"] = "cross_entropy"
     logq: float = 1.0
     elu: float = 0.5
@@ -123,6 +137,7 @@ _CHOICES = {
 _RANGES = {
     "units": (1, 10_000),
     "dropout_items": (0, 0.999),
+    "holdout_items": (0, 0.9),
     "logq": (0, 10),
     "elu": (0, 100),
     "regularization": (0, 1_000),
@@ -315,14 +330,15 @@ class FeatureRNN:
         features: Mapping[str, NDArray[np.floating[Any]]] | None = None,
     ) -> None:
         self._config = config or FeatureRNNConfig()
-        self._features = {
-            name: unit_rows(name, matrix) for name, matrix in (features or {}).items()
-        }
+        self._features: dict[str, FloatArray] = {}
+        self.describe(features or {})
         self._network: Network | None = None
         self._outputs = np.zeros((0, 0), dtype=np.float32)
         self._unseen = np.zeros(0, dtype=np.int64)
         self.losses: tuple[float, ...] = ()
         """Mean training loss of each pass, known after `fit`."""
+        self.raised = 0.0
+        """What `fit` added to the biases of new items; see `FeatureRNNConfig.holdout_items`."""
 
     @property
     def config(self) -> FeatureRNNConfig:
@@ -333,6 +349,14 @@ class FeatureRNN:
     def streams(self) -> tuple[str, ...]:
         """Names of the streams, ids first, in the order in which they are trained."""
         return (ID, *self._features)
+
+    def describe(self, features: Mapping[str, NDArray[np.floating[Any]]]) -> None:
+        """Take these features in place of those that it has; see the class.
+
+        Raises:
+            DataError: If a matrix cannot be used; the message says which and why.
+        """
+        self._features = {name: unit_rows(name, matrix) for name, matrix in features.items()}
 
     def fit(
         self,
@@ -372,17 +396,24 @@ class FeatureRNN:
             )
         counts = np.bincount(ours.items, minlength=n_items)
         content = {name: matrix[order] for name, matrix in self._features.items()}
+        self.raised = 0.0
+        if self._config.holdout_items > 0 and self._understands and content:
+            chance = np.random.default_rng(rng.integers(2**63, size=4))
+            self.raised = _level_of_new(
+                self._config, ours, content=content, rng=chance, progress=progress
+            )
         with one_blas_thread():
             trainer = _Trainer(self._config, content=content, counts=counts, rng=rng)
             self.losses = trainer.run(plan, progress)
         network = trainer.network
         _stand_in_for_the_unseen(network, counts > 0)
+        network.tables[ID]["biases"][(counts == 0) & network.described()] += self.raised
         network.content = dict(self._features)
         for tables in network.tables.values():
             tables.update({part: table[number] for part, table in tables.items()})
         seen = counts[number] > 0
-        understood = self._config.dropout_items > 0 or self._config.output == "content"
-        self._use(network, unseen=np.flatnonzero(~seen & ~(network.described() & understood)))
+        known = seen | (network.described() & self._understands)
+        self._use(network, unseen=np.flatnonzero(~known))
         return self
 
     def score(self, sessions: Sessions) -> FloatArray:
@@ -434,6 +465,11 @@ class FeatureRNN:
         model._use(network, unseen=np.array(state["unseen"], dtype=np.int64))
         return model
 
+    @property
+    def _understands(self) -> bool:
+        """Whether new items can be told by their content."""
+        return self._config.dropout_items > 0 or self._config.output == "content"
+
     def _use(self, network: Network, *, unseen: IntArray) -> None:
         self._unseen = unseen
         everything = np.arange(len(network.tables[ID]["items"]))
@@ -484,6 +520,66 @@ def _stand_in_for_the_unseen(network: Network, seen: BoolArray) -> None:
             for start in range(0, len(unseen), _ITEMS_A_BLOCK):
                 block = unseen[start : start + _ITEMS_A_BLOCK]
                 table[block] = network.facts(block) @ stand_in.T
+
+
+def _level_of_new(
+    config: FeatureRNNConfig,
+    sessions: Sessions,
+    *,
+    content: Mapping[str, FloatArray],
+    rng: np.random.Generator,
+    progress: Progress,
+) -> float:
+    """By how much new items can be raised: what a training without some of the items says.
+
+    Raises:
+        DataError: If there are too few sessions to keep some for validation.
+    """
+    taught, newest = cut_newest(sessions, _NEWEST)
+    n_items = len(next(iter(content.values())))
+    known = np.any([matrix.any(axis=1) for matrix in content.values()], axis=0)
+    known &= np.bincount(taught.items, minlength=n_items) > 0
+    able = np.flatnonzero(known)
+    held = rng.choice(able, round(config.holdout_items * len(able)), replace=False)
+    if not len(held):
+        return 0.0
+    kept = np.arange(n_items)
+    kept[held] = -1
+    model = FeatureRNN(replace(config, holdout_items=0.0), features=content)
+    model.fit(renumber_items(taught, kept), n_items=n_items, rng=rng, progress=progress)
+    asked = Validation.of(newest, known=taught, most=_QUESTIONS)
+    return highest_level(model, asked.history, targets=asked.targets, new=held)
+
+
+def highest_level(
+    model: FeatureRNN, history: Sessions, *, targets: IntArray, new: IntArray, k: int = 20
+) -> float:
+    """The highest constant that can be added to the scores of new items at no loss over all.
+
+    Args:
+        model: Trained without the new items.
+        history: One row a question.
+        targets: The answers, new items among them. Shape (questions,).
+        new: Item indices.
+        k: A loss is a smaller share of answers among the first `k`, ties counted against them.
+    """
+    hits = np.zeros(len(_LEVELS))
+    with one_blas_thread():
+        for begin in range(0, len(targets), _QUESTIONS_AT_ONCE):
+            rows = np.arange(begin, min(begin + _QUESTIONS_AT_ONCE, len(targets)))
+            scores, wanted = model.score(history.take(rows)), targets[rows]
+            raised = scores[:, new].copy()
+            scores[:, new] = -np.inf
+            is_new = np.isin(wanted, new)
+            for place, level in enumerate(_LEVELS):
+                own = np.where(
+                    is_new,
+                    raised[np.arange(len(rows)), np.argmax(new == wanted[:, None], axis=1)] + level,
+                    scores[np.arange(len(rows)), wanted],
+                )[:, None]
+                ahead = (scores >= own).sum(axis=1) + (raised + level >= own).sum(axis=1)
+                hits[place] += (ahead <= k).sum()
+    return float(_LEVELS[np.flatnonzero(hits >= hits[0])[-1]])
 
 
 class _Items(NamedTuple):

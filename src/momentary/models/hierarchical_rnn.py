@@ -23,7 +23,7 @@ predict the first click from s_0 alone, for pages that are shown before anything
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -38,6 +38,7 @@ from momentary.learn.adagrad import Adagrad
 from momentary.learn.bounds import require_choices, require_negatives, require_ranges
 from momentary.learn.fitted import require_fitted
 from momentary.learn.loss_kernels import bpr_max, cross_entropy
+from momentary.learn.names import Names
 from momentary.learn.order import first_appearance, inverse
 from momentary.learn.sampling import PopularitySampler
 from momentary.learn.torch_threads import one_torch_thread
@@ -191,6 +192,10 @@ class HierarchicalRNN:
         self._users = np.zeros((0, self._config.user_units), dtype=np.float32)
         self._finished = np.zeros(0, dtype=np.int64)
         self._unseen = np.zeros(0, dtype=np.int64)
+        self.names = Names()
+        """Who the visitors of the training were, if anybody has told."""
+        self.until_us = 0
+        """Time of the last event that was learned from."""
         self.losses: tuple[float, ...] = ()
         """Mean training loss of each epoch, known after `fit`."""
 
@@ -240,7 +245,17 @@ class HierarchicalRNN:
         self._users = np.zeros((0, self._config.user_units), dtype=np.float32)
         self._finished = np.zeros(0, dtype=np.int64)
         self._users, self._finished = self._taken_in(sessions)
+        self.names = Names()
+        self.until_us = int(sessions.times_us.max())
         return self
+
+    def recognize(self, visitors: Sequence[str]) -> None:
+        """Be told who the visitors of the training were, in the order of their indices."""
+        self.names = Names.of(visitors)
+
+    def places(self, visitors: Sequence[str]) -> IntArray:
+        """Their indices, -1 for those that the training did not know. Shape (visitors,)."""
+        return self.names.places(visitors)
 
     def score(self, sessions: Sessions) -> FloatArray:
         """Score every item after each session's last click. Shape (sessions, items).
@@ -263,6 +278,8 @@ class HierarchicalRNN:
             self._config, network, users=users, finished=finished, unseen=self._unseen
         )
         other.losses = self.losses
+        other.names = self.names
+        other.until_us = max(self.until_us, int(sessions.times_us.max(initial=0)))
         return other
 
     def knows(self, users: IntArray) -> BoolArray:
@@ -313,7 +330,8 @@ class HierarchicalRNN:
     def state(self) -> Arrays:
         """The weights by name, what is known of every visitor, and the items never trained.
 
-        `users` holds c, `finished` how many sessions it rests on; rows are user indices.
+        `users` holds c, `finished` how many sessions it rests on, `names` the digests of who they
+        are, if it was told; rows are user indices.
         """
         network = require_fitted(self._network, self)
         weights = {**network.dense, **network.tables}
@@ -321,6 +339,8 @@ class HierarchicalRNN:
             "users": self._users,
             "finished": self._finished,
             "unseen": self._unseen,
+            "names": self.names.digests,
+            "until_us": np.array([self.until_us]),
         }
 
     @classmethod
@@ -328,13 +348,16 @@ class HierarchicalRNN:
         """The network that gave `state`, with its visitors."""
         network = Network(config, n_items=1, rng=torch.Generator())
         network.load({name: torch.from_numpy(np.array(array)) for name, array in state.items()})
-        return cls._with(
+        model = cls._with(
             config,
             network,
             users=np.array(state["users"], dtype=np.float32),
             finished=np.array(state["finished"], dtype=np.int64),
             unseen=np.array(state["unseen"], dtype=np.int64),
         )
+        model.names = Names(np.array(state["names"], dtype=np.uint64))
+        model.until_us = int(state["until_us"][0])
+        return model
 
     def _split(self, states: FloatArray) -> tuple[Tensor, Tensor]:
         widths = [self._config.units, self._config.user_units]

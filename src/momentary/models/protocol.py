@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -71,6 +71,48 @@ class Incremental(Protocol):
 
     def score_states(self, states: FloatArray) -> FloatArray:
         """Score every item from the states. Shape (count, items)."""
+        ...
+
+
+@runtime_checkable
+class Remembering(Incremental, Protocol):
+    """An incremental model that knows visitors again by what their earlier visits were like.
+
+    Law: going through a visitor's visits one by one, `finish` after each, leads to the state that
+    `start_for` gives a model which learned from them.
+    """
+
+    @property
+    def until_us(self) -> int:
+        """Time of the last event that was learned from, in microseconds since 1970."""
+        ...
+
+    def recognize(self, visitors: Sequence[str]) -> None:
+        """Be told who the visitors of the training were, in the order of their indices."""
+        ...
+
+    def places(self, visitors: Sequence[str]) -> IntArray:
+        """Their indices, -1 for those that the training did not know. Shape (visitors,)."""
+        ...
+
+    def start_for(self, users: IntArray) -> FloatArray:
+        """The state at the door of these visitors' next visit. Shapes (count,), (count, width)."""
+        ...
+
+    def finish(self, states: FloatArray) -> FloatArray:
+        """The state at the door of the next visit, once this one is over. Shape (count, width)."""
+        ...
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A model that reads what items are like, beside what visitors do with them.
+
+    It keeps what it was given: a saved model needs nobody to tell it again.
+    """
+
+    def describe(self, features: Mapping[str, FloatArray]) -> None:
+        """Be given vectors by stream before `fit`, one row an item; zeros where there is none."""
         ...
 
 

@@ -11,7 +11,7 @@ from momentary.data.sessions import SessionLog
 from momentary.errors import SettingsError
 from momentary.learn.course import DEFAULT_COURSE, Course
 from momentary.models.artifact import Bundle, make
-from momentary.models.protocol import Scorer, Trainable
+from momentary.models.protocol import Remembering, Scorer, Trainable
 from momentary.types import Progress, silent
 
 
@@ -46,6 +46,8 @@ def train(
     else:
         _refuse_course(scorer, course)
         scorer.fit(log.sessions, n_items=n_items, rng=rng, progress=progress)
+    if isinstance(scorer, Remembering):
+        scorer.recognize(log.visitors.ids)
     cpu_s = time.process_time() - began
     related, fallback = make("item_knn"), make("popularity")
     for companion in (related, fallback):

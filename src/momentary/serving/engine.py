@@ -15,6 +15,7 @@ from momentary.recommend.pipeline import Recommender
 from momentary.serving.measures import Measures
 from momentary.serving.problems import Problem
 from momentary.serving.ranking import Ranked, Ranking, Wish
+from momentary.serving.returning import stitched
 from momentary.serving.schemas import Answer, EventsOut, ItemOut
 from momentary.serving.state import ID_COLUMNS, Key, Visit, clicked
 from momentary.serving.visits import open_visits
@@ -41,9 +42,12 @@ class Question:
     @property
     def key(self) -> Key | None:
         """The name of the visit; None for a stranger."""
-        return next(
-            ((column, self.ids[column]) for column in ID_COLUMNS if column in self.ids), None
-        )
+        return next(iter(self.keys), None)
+
+    @property
+    def keys(self) -> list[Key]:
+        """Every name of the visit and of the visitor."""
+        return [(column, self.ids[column]) for column in ID_COLUMNS if column in self.ids]
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -95,6 +99,7 @@ class Engine:
             version=model_version,
             history=self._history,
             identity=log.identity,
+            remembers=self._ranking.remembers,
         )
         self.measures.model.labels(model_version).set(1)
 
@@ -127,7 +132,9 @@ class Engine:
     ) -> None:
         """Put another model to work from the next tick on; no answer mixes the two."""
         self._ranking = self._ranked_by(recommender, fallback, model_version=model_version)
-        self._visits.switch(recommender.items, version=model_version)
+        self._visits.switch(
+            recommender.items, version=model_version, remembers=self._ranking.remembers
+        )
         self.measures.model.clear()
         self.measures.model.labels(model_version).set(1)
 
@@ -282,9 +289,10 @@ class Engine:
         if not jobs:
             return
         stage = self.measures.stage
-        keys = (job.question.key for job in jobs if job.question is not None)
+        most = None if self._ranking.remembers else 1
+        asked = (job.question.keys[:most] for job in jobs if job.question is not None)
         with stage.labels("recall").time():
-            self._visits.load({key: None for key in keys if key is not None})
+            self._visits.load({key: None for keys in asked for key in keys})
             before = self._visits.record(self._fresh(jobs))
         try:
             with stage.labels("rank").time():
@@ -319,27 +327,34 @@ class Engine:
         if not asking:
             return list(jobs)
         visits = [self._visit(question) for _, question in asking]
-        found = self._ranking.answer(visits, [question.wish for _, question in asking])
+        wishes = [question.wish for _, question in asking]
+        found = self._ranking.answer([visit for visit, _ in visits], wishes)
         refused: set[_Job] = set()
-        for (job, question), ranked in zip(asking, found, strict=True):
+        for (job, question), (_, key), ranked in zip(asking, visits, found, strict=True):
             if isinstance(ranked, Problem):
                 refused.add(job)
                 if not job.done.done():
                     job.done.set_exception(ranked)
                 continue
             job.ranked = ranked
-            if question.key is not None and not question.basket:
-                self._visits.put(question.key, ranked.visit)
+            if key is not None and not question.basket:
+                self._visits.put(key, ranked.visit)
         return [job for job in jobs if job not in refused]
 
-    def _visit(self, question: Question) -> Visit:
-        visit = self._visits.get(question.key)
+    def _visit(self, question: Question) -> tuple[Visit, Key | None]:
+        """What is asked about, and the key under which it may be kept."""
+        visit, key = self._visits.get(question.key), question.key
+        if self._ranking.remembers:
+            since_us = self.now_us() - self._settings.idle_s * 1_000_000
+            visit, key = stitched(
+                question.ids, self._visits, knows=self._ranking.knows, since_us=since_us
+            )
         if not question.basket:
-            return visit
+            return visit, key
         indices = self.recommender.items.indices(question.basket)
         last_us = visit.times_us[-1] if visit.times_us else 0
         clicks = [(index, last_us) for index in indices.tolist() if index >= 0]
-        return clicked(visit, clicks, max_seen=self._settings.max_seen)
+        return clicked(visit, clicks, max_seen=self._settings.max_seen), key
 
     def _commit(self, jobs: Sequence[_Job]) -> list[bool]:
         now_us = self.now_us()

@@ -12,11 +12,12 @@ import msgspec
 import numpy as np
 
 from momentary.errors import DataError, SettingsError
-from momentary.models.protocol import Incremental
+from momentary.models.protocol import Incremental, Remembering
 from momentary.recommend.pipeline import Recommender
 from momentary.recommend.rules import DEFAULT_RULES, Rules
 from momentary.recommend.scenarios import Scorer, alike
 from momentary.serving.problems import Problem, unfollowed
+from momentary.serving.returning import at_the_door
 from momentary.serving.state import Visit
 from momentary.types import FloatArray, IntArray, ItemTable, Recommendation, Sessions
 
@@ -93,7 +94,17 @@ class Ranking:
         self._max_history = max_history
         scorer = recommender.scorer
         self._incremental = scorer if isinstance(scorer, Incremental) else None
+        self._remembering = scorer if isinstance(scorer, Remembering) else None
         self._rng = np.random.default_rng()
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the model knows visitors again."""
+        return self._remembering is not None
+
+    def knows(self, visitor: str) -> bool:
+        """Whether the model learned from a visitor, by the event log's name."""
+        return self._remembering is not None and self._remembering.places([visitor])[0] >= 0
 
     def with_table(self, table: ItemTable) -> Ranking:
         """The same models over other facts of their items."""
@@ -116,8 +127,10 @@ class Ranking:
         known = list(visits)
         states: FloatArray | None = None
         try:
+            if self._remembering is not None:
+                known = [at_the_door(self._remembering, visit) for visit in known]
             if self._incremental is not None:
-                states, known = _advanced(self._incremental, visits)
+                states, known = _advanced(self._incremental, known)
         except Exception:
             _LOGGER.exception("model %s failed to read %d visits", self.model_version, len(visits))
             return self._fall_back(known, wishes)
@@ -262,8 +275,9 @@ def _advanced(model: Incremental, visits: Sequence[Visit]) -> tuple[FloatArray, 
     """
     states = model.start(len(visits)).copy()
     for row, visit in enumerate(visits):
-        if visit.hidden is not None:
-            states[row] = visit.hidden
+        before = visit.door if visit.hidden is None else visit.hidden
+        if before is not None:
+            states[row] = before
     for depth in range(max((len(visit.pending) for visit in visits), default=0)):
         rows = [row for row, visit in enumerate(visits) if len(visit.pending) > depth]
         items: IntArray = np.array([visits[row].pending[depth] for row in rows], dtype=np.int64)

@@ -12,6 +12,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -59,6 +60,8 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
     pending: tuple[int, ...]
     hidden: bytes | None
     dtype: str
+    door: bytes | None
+    past: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
 
 
 _ENCODE = msgspec.msgpack.Encoder().encode
@@ -125,7 +128,7 @@ class SharedVisits:
             self._epoch = int(epoch or 0)
             for key, (number, kept) in zip(wanted, found, strict=True):
                 self._numbers[key] = int(number or 0)
-                visit = None if kept is None else self._read(kept)
+                visit = None if kept is None else self._read(kept, self._local.blank(key))
                 if visit is not None:
                     self._local.adopt(key, visit)
         self._local.load(wanted)
@@ -188,11 +191,11 @@ class SharedVisits:
         self._journey(lambda pipeline: pipeline.get(self._prefix + "epoch"), patience_s=5.0)
         self._sweep()
 
-    def switch(self, items: Vocabulary, *, version: str) -> None:
+    def switch(self, items: Vocabulary, *, version: str, remembers: bool | None = None) -> None:
         """Let another model's indices count; visits that hold the former one's are read anew."""
         self._version = version
         self._numbers = {}
-        self._local.switch(items, version=version)
+        self._local.switch(items, version=version, remembers=remembers)
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -203,23 +206,31 @@ class SharedVisits:
         digest = hashlib.blake2b("\0".join(key).encode(), digest_size=16).hexdigest()
         return f"{self._prefix}{digest}"
 
-    def _read(self, kept: bytes) -> Visit | None:
+    def _read(self, kept: bytes, blank: Visit) -> Visit | None:
+        """The visit; whose it is stays out of Redis, and only `blank` knows."""
         try:
             found = _DECODE(kept)
         except msgspec.DecodeError:
             return None
         if (found.version, found.epoch) != (self._version, self._epoch):
             return None
-        hidden = found.hidden
-        return Visit(
+        hidden, door = (
+            None if state is None else np.frombuffer(state, dtype=found.dtype)
+            for state in (found.hidden, found.door)
+        )
+        return replace(
+            blank,
             items=found.items,
             times_us=found.times_us,
             pending=found.pending,
-            hidden=None if hidden is None else np.frombuffer(hidden, dtype=found.dtype),
+            hidden=hidden,
+            door=door,
+            past=tuple(Visit(items=items, times_us=times) for items, times in found.past),
         )
 
     def _written(self, visit: Visit) -> bytes:
-        hidden = visit.hidden
+        hidden, door = visit.hidden, visit.door
+        state = door if hidden is None else hidden
         return _ENCODE(
             _Kept(
                 version=self._version,
@@ -228,7 +239,9 @@ class SharedVisits:
                 times_us=visit.times_us,
                 pending=visit.pending,
                 hidden=None if hidden is None else hidden.tobytes(),
-                dtype="" if hidden is None else hidden.dtype.str,
+                dtype="" if state is None else state.dtype.str,
+                door=None if door is None else door.tobytes(),
+                past=tuple((each.items, each.times_us) for each in visit.past),
             )
         )
 

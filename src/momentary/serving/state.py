@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from momentary.data.events import IdColumn
 from momentary.data.vocabulary import Vocabulary
@@ -17,6 +17,10 @@ ID_COLUMNS: tuple[IdColumn, ...] = ("session_id", "user_id", "anonymous_id")
 """In this order one of several ids is taken for the visit."""
 
 _INTEREST = frozenset(INTEREST_TYPES)
+_MOST_PAST = 50
+"""So many of a visitor's latest visits are remembered for a model that has not read them."""
+_PREFIX = {"user_id": "u:", "anonymous_id": "a:"}
+"""What the event log's names of visitors begin with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +33,20 @@ class Visit:
         hidden: State of an incremental model before `pending`; None before the first click.
             Shape (width,).
         pending: The last of `items`, which `hidden` does not know yet.
+        visitor: Whose visit it is, as the event log names visitors, "" where nobody asks; kept for
+            models that know visitors again, as are the next two.
+        door: State of such a model before the visit, as far as it knows the visitor's past; None
+            if it has not been asked yet. Shape (width,).
+        past: The visitor's visits that have ended and that `door` does not know yet.
     """
 
     items: tuple[int, ...] = ()
     times_us: tuple[int, ...] = ()
     hidden: FloatArray | None = None
     pending: tuple[int, ...] = ()
+    visitor: str = ""
+    door: FloatArray | None = None
+    past: tuple[Visit, ...] = ()
 
 
 EMPTY = Visit()
@@ -54,12 +66,24 @@ def clicked(visit: Visit, clicks: Sequence[tuple[int, int]], *, max_seen: int) -
         times.append(max(time_us, times[-1]) if times else time_us)
     pending = visit.pending + items[len(visit.items) :]
     forgets = len(pending) >= max_seen
-    return Visit(
+    return replace(
+        visit,
         items=items[-max_seen:],
         times_us=tuple(times[-max_seen:]),
         hidden=None if forgets else visit.hidden,
         pending=pending[-max_seen:],
     )
+
+
+def ended(visit: Visit) -> Visit:
+    """The same visitor at the door of the next visit.
+
+    >>> ended(Visit(items=(7,), times_us=(100,), visitor="u:zoe")).past[0].items
+    (7,)
+    """
+    over = Visit(items=visit.items, times_us=visit.times_us)
+    past = (*visit.past, over)[-_MOST_PAST:] if visit.visitor and visit.items else visit.past
+    return Visit(visitor=visit.visitor, door=visit.door, past=past)
 
 
 Undo = dict[Key, Visit]
@@ -79,6 +103,7 @@ class LiveSessions:
             anonymous visitor. A `session_id` names one visit, however long its silences.
         max_sessions: Most visits in memory.
         max_seen: Most clicks of a visit that are kept.
+        remembers: Whether visitors keep their visits that have ended.
     """
 
     def __init__(
@@ -89,8 +114,10 @@ class LiveSessions:
         idle_s: int,
         max_sessions: int,
         max_seen: int,
+        remembers: bool = False,
     ) -> None:
         self._items = items
+        self._remembers = remembers
         self._history = history
         self._idle_us = idle_s * 1_000_000
         self._max_sessions = max_sessions
@@ -156,9 +183,17 @@ class LiveSessions:
         """Let go of every visit; item indices now mean `items`."""
         self.switch(items, version=version)
 
-    def switch(self, items: Vocabulary, *, version: str) -> None:  # noqa: ARG002 - one model here
-        """Let go of every visit, because item indices now mean `items`."""
+    def switch(self, items: Vocabulary, *, version: str, remembers: bool | None = None) -> None:
+        """Let go of every visit, because item indices now mean `items`.
+
+        Args:
+            items: Outside ids of the item indices.
+            version: Names the model.
+            remembers: Whether visitors keep their visits that have ended; None as before.
+        """
+        del version  # there is one model here
         self._items = items
+        self._remembers = self._remembers if remembers is None else remembers
         self._visits.clear()
 
     def adopt(self, key: Key, visit: Visit) -> None:
@@ -174,10 +209,15 @@ class LiveSessions:
     def close(self) -> None:
         """There is nothing to let go of."""
 
+    def blank(self, key: Key) -> Visit:
+        """The visit of a key before its first click."""
+        prefix = _PREFIX.get(key[0])
+        return Visit(visitor=prefix + key[1]) if self._remembers and prefix else EMPTY
+
     def _read(self, key: Key) -> Visit:
         events = self._history(key, self._max_seen)
         clicks = [click for event in events if (click := self._click(event)) is not None]
-        return self._after(EMPTY, clicks, column=key[0])
+        return self._after(self.blank(key), clicks, column=key[0])
 
     def _click(self, event: Event) -> tuple[int, int] | None:
         if event.event_type not in _INTEREST:
@@ -197,7 +237,7 @@ class LiveSessions:
                 # An old event that comes late belongs to a visit that has ended.
                 continue
             if silence_us > self._idle_us:
-                current, run = EMPTY, []
+                current, run = ended(clicked(current, run, max_seen=self._max_seen)), []
             run.append((item, time_us))
             latest_us = time_us if latest_us is None else max(latest_us, time_us)
         return clicked(current, run, max_seen=self._max_seen)

@@ -51,8 +51,14 @@ class Visits(Protocol):
     def clear(self, items: Vocabulary, *, version: str) -> None:
         """Let go of every visit, here and elsewhere; item indices now mean `items`."""
 
-    def switch(self, items: Vocabulary, *, version: str) -> None:
-        """Let another model's indices count from the next tick on."""
+    def switch(self, items: Vocabulary, *, version: str, remembers: bool | None = None) -> None:
+        """Let another model's indices count from the next tick on.
+
+        Args:
+            items: Outside ids of the item indices.
+            version: Names the model.
+            remembers: Whether visitors keep their visits that have ended; None as before.
+        """
 
     def close(self) -> None:
         """Let go of connections."""
@@ -65,6 +71,7 @@ def open_visits(
     version: str,
     history: Callable[[Key, int], Iterable[Event]],
     identity: str,
+    remembers: bool = False,
 ) -> Visits:
     """The visits in this process' memory, or in Redis where `serve.state_url` names one.
 
@@ -74,6 +81,7 @@ def open_visits(
         version: Names the model.
         history: Reads the last events of one key from the log, oldest first.
         identity: Of the log; visits of several shops may share a Redis.
+        remembers: Whether visitors keep their visits that have ended.
 
     Raises:
         SettingsError: The driver is missing, or the address is none.
@@ -84,6 +92,7 @@ def open_visits(
         idle_s=settings.idle_s,
         max_sessions=settings.max_sessions,
         max_seen=settings.max_seen,
+        remembers=remembers,
     )
     if settings.state_url is None:
         return local
