@@ -63,6 +63,12 @@ def test_a_search_goes_on_where_it_stopped_and_finds_the_better_setting(tmp_path
     assert again.trials == 6
 
 
+def test_the_first_trial_has_the_defaults(tmp_path):
+    found = tune("sequential_rules", SPLIT, journal=tmp_path / "t.sqlite", config=CONFIG)
+    assert found.tried[0].settings == {"steps": make("sequential_rules").config.steps}
+    assert len({each.settings["steps"] for each in found.tried}) > 1
+
+
 def test_another_question_is_another_search(tmp_path):
     journal = tmp_path / "tuning.sqlite"
     tune("popularity", SPLIT, journal=journal, config=CONFIG)

@@ -2,8 +2,9 @@
 
 The test part is never looked at: `tune` is given a `Split` whose test part is the validation.
 Trials are kept in an SQLite file, so a search that is interrupted goes on where it stopped, and are
-written down line by line beside it. A trial that falls behind is given up early: a model that
-learns in epochs is judged after each of them, any other first on the newest part of the sessions.
+written down line by line beside it. The first trial has the model's own defaults. A trial that
+falls behind is given up early: a model that learns in epochs is judged after each of them, any
+other first on the newest part of the sessions.
 """
 
 from __future__ import annotations
@@ -286,6 +287,8 @@ def tune(
         )
     study = _study(kind, split, journal=journal, config=config)
     _take_up(study)
+    if not study.trials:
+        study.enqueue_trial(_defaults(kind))
     log = journal.with_name(f"{journal.stem}-{kind}.jsonl")
 
     def tell(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
@@ -464,6 +467,19 @@ def _tried(trial: optuna.trial.FrozenTrial, kind: str) -> Tried:
         seconds=float(trial.user_attrs.get("seconds", 0.0)),
         why=why,
     )
+
+
+def _defaults(kind: str) -> dict[str, int | float]:
+    """The model's own settings as far as its space holds them; the first trial takes them."""
+    config, found = make(kind).config, dict[str, int | float]()
+    for name, space in SPACES[kind].items():
+        value = getattr(config, name)
+        if isinstance(space, Choice):
+            if value in space.values:
+                found[name] = space.values.index(value)
+        elif space.low <= value <= space.high:
+            found[name] = value
+    return found
 
 
 def _suggest(trial: optuna.Trial, name: str, space: Choice | Range) -> object:

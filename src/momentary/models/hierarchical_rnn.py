@@ -339,7 +339,7 @@ class HierarchicalRNN:
             "users": self._users,
             "finished": self._finished,
             "unseen": self._unseen,
-            "names": self.names.digests,
+            "names": self.names.digests.view(np.int64),
             "until_us": np.array([self.until_us]),
         }
 
@@ -355,7 +355,7 @@ class HierarchicalRNN:
             finished=np.array(state["finished"], dtype=np.int64),
             unseen=np.array(state["unseen"], dtype=np.int64),
         )
-        model.names = Names(np.array(state["names"], dtype=np.uint64))
+        model.names = Names(np.array(state["names"]).view(np.uint64))
         model.until_us = int(state["until_us"][0])
         return model
 
