@@ -9,8 +9,8 @@ model, at most the last 50 events shown.
 
     python -m benchmarks.session_tuned --work FOLDER
 
-FOLDER keeps trials and tests, so a run that was interrupted goes on. `--kept` takes the settings that
-stand in examples/tuned_NAME.toml instead of searching.
+FOLDER keeps trials and tests, so a run that was interrupted goes on. `--kept` takes the settings
+that stand in examples/tuned_NAME.toml instead of searching.
 """
 
 from __future__ import annotations

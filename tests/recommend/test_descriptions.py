@@ -78,9 +78,7 @@ def test_features_stand_in_the_order_of_the_items(home):
     assert whole.sessions is log.sessions
 
 
-def test_a_new_item_is_recommended_by_its_text_on_the_command_line_and_over_http(
-    home, capsys, tmp_path
-):
+def test_a_new_item_is_recommended_by_its_text_on_the_command_line_and_over_http(home, capsys):
     capsys.readouterr()
     run(home, "train", "-m", "feature_rnn", *SMALL, "--json")
     facts = json.loads(capsys.readouterr().out)
@@ -95,7 +93,6 @@ def test_a_new_item_is_recommended_by_its_text_on_the_command_line_and_over_http
     found = {each["item_id"] for each in json.loads(capsys.readouterr().out)}
     assert len(found & {*item_ids(2), NEW[2]}) >= 7
     with Workspace.open(home) as workspace:
-        workspace.log_path = tmp_path / "events.sqlite"
         bundle = ModelStore(workspace.models).load()
         recommender, fallback = at_work(bundle, workspace.catalog.table(list(bundle.items.ids)))
         app = create_app(workspace, recommender, model_version="v1", fallback=fallback)

@@ -1,6 +1,7 @@
 """Returning visitors: their past stands at the door of every visit, under each of their names."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -59,10 +60,10 @@ def home(tmp_path_factory):
 class Shop:
     """The service of a workspace at an hour that the test says."""
 
-    def __init__(self, home, log):
+    def __init__(self, home, **limits):
         self.now_s = LATER_S
+        self.limits = limits
         self.workspace = Workspace.open(home)
-        self.workspace.log_path = log
         bundle = ModelStore(self.workspace.models).load()
         self.model = bundle.scorers["main"]
         self.items = bundle.items
@@ -78,7 +79,7 @@ class Shop:
             self.workspace,
             recommender,
             model_version="v1",
-            settings=ServeSettings(),
+            settings=ServeSettings(**self.limits),
             fallback=fallback,
             clock_us=lambda: int(self.now_s * 1e6),
         )
@@ -110,7 +111,8 @@ class Shop:
 
 @pytest.fixture
 def shop(home, tmp_path):
-    made = Shop(home, tmp_path / "events.sqlite")
+    shutil.copytree(home, tmp_path / "home")
+    made = Shop(tmp_path / "home")
     yield made
     made.app.close()
     made.workspace.close()
@@ -209,6 +211,28 @@ def test_a_named_session_starts_from_its_visitors_past(shop):
     shop.click("c1", **again)
     same(shop.ask(**again), shop.expected(first, ["c1"]))
     same(shop.ask(session_id="s2"), shop.expected(first, ["c1"]))
+
+
+def test_processes_that_share_visits_know_their_visitors_alike(home, tmp_path, redis_server):
+    redis_server.say("FLUSHALL")
+    shutil.copytree(home, tmp_path / "home")
+    one, two = (Shop(tmp_path / "home", state_url=redis_server.url) for _ in range(2))
+    first = TASTES[0][:3]
+    for item in first:
+        one.click(item, user_id="known1")
+    two.now_s = one.now_s = one.now_s + 24 * HOUR_S
+    same(two.ask(user_id="known1"), two.expected(first, [], visitor="u:known1"))
+    one.click("c2", user_id="known1", session_id="s")
+    two.now_s = one.now_s
+    wanted = two.expected(first, ["c2"], visitor="u:known1")
+    for ids in ({"user_id": "known1"}, {"user_id": "known1", "session_id": "s"}):
+        for shop in (two, one, two):
+            same(shop.ask(**ids), wanted)
+    kept = redis_server.say("KEYS", "*")
+    for shop in (one, two):
+        shop.app.close()
+        shop.workspace.close()
+    assert "known1" not in str(kept)
 
 
 def test_a_basket_is_added_to_the_visit_of_a_known_visitor(shop):
