@@ -55,6 +55,7 @@ class ServeSettings:
             "https://cdn.example.com/shop/". Nothing else is ever fetched.
         max_media_bytes: Largest picture, sound or film, read or uploaded.
         shutdown_s: Time that open requests are given to end when the server stops.
+        request_s: Time in which a request must have come whole, from its first byte to its last.
         rules: Rule sets by name, as requests write them; a file alone can hold them.
         scenarios: Defaults by kind of list, such as {"home": {"k": 12}}; a file alone can hold
             them.
@@ -78,6 +79,7 @@ class ServeSettings:
     media_urls: tuple[str, ...] = ()
     max_media_bytes: int = 20_000_000
     shutdown_s: int = 10
+    request_s: int = 30
     rules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     scenarios: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -85,7 +87,7 @@ class ServeSettings:
         _check_range("serve.port", self.port, 1, 65_535)
         for name in (
             *("idle_s", "max_sessions", "max_history"),
-            *("max_events", "max_waiting", "retrain_days", "shutdown_s"),
+            *("max_events", "max_waiting", "retrain_days", "shutdown_s", "request_s"),
         ):
             _check_range(f"serve.{name}", getattr(self, name), 1, 10**9)
         _check_range("serve.max_seen", self.max_seen, self.max_history, 10**6)

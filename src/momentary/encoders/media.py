@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from momentary.encoders.connections import public_handlers
 from momentary.encoders.protocol import Picture
 from momentary.errors import DataError
 
@@ -50,7 +51,8 @@ class MediaLimits:
 
     Attributes:
         folders: Files must lie below one of these, links followed.
-        urls: URLs must begin with one of these, such as "https://cdn.example.com/shop/".
+        urls: URLs must begin with one of these, such as "https://cdn.example.com/shop/". A name
+            must lead to a public address; one of a private network is named as that address.
         max_bytes: Largest file, download, or member of an archive.
         max_pixels: Largest picture.
         max_members: Most members of an archive.
@@ -267,8 +269,7 @@ def _download(url: str, limits: MediaLimits) -> bytes:
 def _fetch(url: str, limits: MediaLimits, *, late: threading.Event) -> bytes | DataError:
     opener = urllib.request.OpenerDirector()
     for handler in (
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
+        *public_handlers(urlsplit(url).hostname or "" for url in limits.urls),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.HTTPDefaultErrorHandler(),
         _Redirects(limits),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +18,14 @@ from starlette.types import Scope
 
 from momentary.serving.http import header
 from momentary.serving.problems import Problem
-from momentary.settings import KEY_SCOPES, ServeSettings, read_key
+from momentary.settings import KEY_SCOPES, ServeSettings, is_loopback, read_key
 
 _BURST_S = 2.0
 _ALLOWED_HEADERS = b"content-type, x-api-key"
 _ALLOWED_METHODS = b"GET, POST, PUT, DELETE"
 _PREFLIGHT_S = b"600"
+_OWN_NAMES = (b"127.0.0.1", b"localhost", b"[::1]")
+_PORT = re.compile(r":[0-9]*$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +80,14 @@ class Access:
         """Whose key a request carries.
 
         Raises:
-            Problem: 401 without a known key, 429 with a key that asks too often.
+            Problem: 401 without a known key, 429 with a key that asks too often; 421 where no key
+                is asked for and the request is meant for another machine's name.
         """
-        caller = self._identified(header(scope, b"x-api-key")) if self._keys else ANYONE
+        if self._keys:
+            caller = self._identified(header(scope, b"x-api-key"))
+        else:
+            caller = ANYONE
+            _require_own_name(header(scope, b"host"))
         if self._rate > 0:
             self._take(caller)
         return caller
@@ -130,3 +138,17 @@ class Access:
             detail = f"More than {self._rate:g} requests a second; wait {wait_s} s."
             raise Problem(429, detail, headers=((b"retry-after", b"%d" % wait_s),))
         self._buckets[caller.name] = (tokens - 1, now_s)
+
+
+def _require_own_name(host: bytes | None) -> None:
+    """Refuse a page that reaches this machine by a name of its own (DNS rebinding)."""
+    if host is None or host in _OWN_NAMES:
+        return
+    name = host.decode("latin-1")
+    name = name.rpartition(":")[0] if _PORT.search(name) else name
+    if not is_loopback(name.strip("[]").lower()):
+        detail = (
+            f"The request is meant for {name[:100]!r}, and a service without keys answers for this "
+            "machine alone; set serve.api_keys."
+        )
+        raise Problem(421, detail)

@@ -13,6 +13,8 @@ Headers = tuple[tuple[bytes, bytes], ...]
 SECURITY_HEADERS: Headers = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
 )
 """Sent with every answer that a program reads."""
 

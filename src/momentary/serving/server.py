@@ -11,6 +11,7 @@ import uvicorn
 
 from momentary.errors import SettingsError
 from momentary.serving.app import Application
+from momentary.serving.protocol import guarded
 from momentary.settings import ServeSettings
 
 _GARBAGE = (20_000, 20, 50)
@@ -58,7 +59,7 @@ def serve(
     config = uvicorn.Config(
         app,
         loop="asyncio" if sys.platform == "win32" else "uvloop",
-        http="httptools",
+        http=guarded(settings.request_s),
         ws="none",
         lifespan="on",
         log_config=None,
