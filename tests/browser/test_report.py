@@ -67,6 +67,9 @@ def test_everything_is_on_the_page_and_nothing_is_loaded(open_page):
     assert page.title() == "Pictures </script><b>& sales"
     assert page.locator("svg.forest circle").count() == 2 * 16 + 2 + 1
     assert page.locator("svg.dose path.curve").count() == 1
+    assert page.locator("svg.around circle").count() == 3
+    assert "text overlay (noisy)" in page.inner_text("main")
+    assert "Measured with noise" in page.inner_text(".warnings")
     images = page.locator(".pictures img")
     assert images.count() > 16
     assert page.evaluate(

@@ -14,6 +14,7 @@ from momentary.moments.results import (
     Influence,
     Interval,
     Scale,
+    WeeksAround,
 )
 
 
@@ -49,6 +50,7 @@ def made_up_table(measured):
             sd=float(column.std()) + 1e-9,
             low=float(column.min()),
             high=float(column.max()),
+            noisy=name == "text",
         )
         for name, column in zip(names, measured.T, strict=True)
     )
@@ -120,6 +122,16 @@ def made_up_table(measured):
                 categories=("shirt", "shoe"),
                 effects=(Interval(percent=5, low=2, high=8), Interval(percent=-1, low=-3, high=1)),
                 words="It differs.",
+            ),
+        ),
+        around=(
+            WeeksAround(
+                attribute="brightness",
+                outcome="click",
+                weeks=(-1, 0, 1),
+                percent=(1.0, 12.0, -2.0),
+                low=(-2.0, 8.0, -5.0),
+                high=(4.0, 16.0, 1.0),
             ),
         ),
         decision=DecisionCard(

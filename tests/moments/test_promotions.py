@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import duckdb
 import numpy as np
 import pytest
@@ -5,7 +7,14 @@ import pytest
 from momentary.data.datasets import complete_journey_folder
 from momentary.errors import DataError
 from momentary.moments import promotions
-from momentary.moments.promotions import PromotionConfig, promotion_cells, promotion_effects
+from momentary.moments.promotions import (
+    PLACES,
+    PromotionCells,
+    PromotionConfig,
+    promotion_cells,
+    promotion_effects,
+)
+from momentary.moments.report import summary
 
 
 def write(folder, transactions, promotions):
@@ -57,19 +66,62 @@ def test_the_front_page_is_told_from_the_price_and_the_product(shop):
     assert effect.low < 100 < effect.high
     assert effect.low > 60
     assert effect.naive.low > effect.high  # plain comparison gets product and price as well
-    assert "price cut" in effect.warnings[0]
+    assert "price cut" in effect.warnings[1]
     assert any("rung 3" in each for each in table.warnings)
     assert table.scale("mailer_front").binary
     assert "raises purchases per shopping trip" in effect.words
 
 
-def test_sales_that_differ_before_a_promotion_are_told_as_a_contrast(shop, monkeypatch):
-    monkeypatch.setattr(promotions, "leads_p", lambda *_, **__: 1e-6)
-    table = promotion_effects(shop, config=PromotionConfig(min_purchases=5))
-    (effect,) = table.effects
-    assert "raises" not in effect.words
-    assert "a contrast, because sales differ the week before already" in effect.words
-    assert any("Sales already differ in the week before" in each for each in table.warnings)
+def panel(seed, *, early, items=400, weeks=26):
+    """Cells of places that raise sales by half, and by `early` in the week before already."""
+    rng = np.random.default_rng(seed)
+    shown = rng.random((items, weeks)) < 0.12
+    before = np.roll(shown, -1, axis=1) & ~shown
+    before[:, -1] = False
+    rate = np.exp(-3 + 0.5 * rng.normal(size=(items, 1)) + np.log(1.5) * shown + early * before)
+    places = np.zeros((items * weeks, len(PLACES)))
+    places[:, 0] = shown.ravel()
+    pair = np.repeat(np.arange(items), weeks)
+    return PromotionCells(
+        product=pair,
+        pair=pair,
+        week=np.tile(np.arange(weeks), items),
+        purchases=rng.poisson(120 * rate).ravel().astype(float),
+        trips=np.full(items * weeks, 120.0),
+        places=places,
+        log_price=np.where(rng.random(items * weeks) < 0.2, -0.3, 0.0),
+    )
+
+
+def effect_of(cells, monkeypatch):
+    monkeypatch.setattr(promotions, "promotion_cells", lambda *_, **__: cells)
+    table = promotion_effects(Path())
+    return table, table.effects[0]
+
+
+def test_what_differs_the_week_before_widens_the_interval(monkeypatch):
+    calm, effect = effect_of(panel(0, early=0.0), monkeypatch)
+    assert effect.low < 50 < effect.high
+    assert effect.discovered
+    assert "sales do not differ" in effect.warnings[0]
+    table, early = effect_of(panel(1, early=0.25), monkeypatch)
+    assert early.high - early.low > 2 * (effect.high - effect.low)
+    assert early.low < 100 * np.expm1(np.log(1.5) - 0.25) < early.high
+    assert "Sales differ the week before already" in early.warnings[0]
+    assert any("Sales differ the week before already: front page" in w for w in table.warnings)
+    around = dict(zip(table.around[0].weeks, table.around[0].percent, strict=True))
+    assert sorted(around) == [-2, -1, 0, 1, 2]
+    assert around[-1] == pytest.approx(100 * np.expm1(0.25), abs=8)
+    assert abs(around[2]) < 8
+    assert "1 of 1 possible effects stand" in summary(calm)[-1]
+
+
+def test_what_is_no_larger_than_the_week_before_does_not_stand(monkeypatch):
+    table, effect = effect_of(panel(2, early=np.log(1.5)), monkeypatch)
+    assert effect.low < 0
+    assert not effect.discovered
+    assert "No clear effect" in effect.words
+    assert "0 of 1 possible effects stand" in summary(table)[-1]
 
 
 def test_every_week_between_first_and_last_sale_is_a_cell(shop):

@@ -2,11 +2,14 @@
 
 dunnhumby's Complete Journey tells, for 112 stores and a year of weeks, where in the mailer and
 where in the store each product was shown. One row is a product in a store in a week. The estimate
-compares a product in a store with itself in other weeks (Poisson with a fixed effect for each
-product and store, errors clustered by product), with the price and the time of year held fixed;
-what it is per is the number of shopping trips to that store in that week.
+compares a product in a store with itself in other weeks of the same quarter of a year (Poisson with
+a fixed effect for each product, store and quarter, errors clustered by product), with the price and
+the time of year held fixed; what it is per is the number of shopping trips to that store in that
+week. The two weeks before and after a promotion have numbers of their own, so that it is compared
+with weeks that nobody waits in or has stocked up for.
 
-Nobody drew lots: rung 3.
+Nobody drew lots: rung 3. Where sales differ the week before already, the number is not the place's
+alone; every interval allows for as large a difference (`around`).
 """
 
 from __future__ import annotations
@@ -14,16 +17,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from momentary.errors import DataError
+from momentary.moments.around import Allowed, allow_for_before, known, neighbours
 from momentary.moments.estimates import Estimate, Matrix
 from momentary.moments.multiplicity import benjamini_hochberg, romano_wolf
 from momentary.moments.poisson import informative, varies_within, within_poisson
-from momentary.moments.refute import leads_p, robustness_value
+from momentary.moments.refute import robustness_value
 from momentary.moments.results import (
     Effect,
     EffectTable,
@@ -31,7 +37,9 @@ from momentary.moments.results import (
     Interval,
     Outcome,
     Scale,
+    WeeksAround,
     percent,
+    words_of,
 )
 from momentary.types import BoolArray, IntArray, ObjectArray, Progress, silent
 
@@ -54,7 +62,9 @@ OUTCOME = Outcome(
     per="shopping trip",
 )
 
-_LEADS_FROM = 0.01  # below, sales differ before a promotion already
+_METHOD = "within product, store and quarter, Poisson"
+_WEEKS = (-2, -1, 1, 2)  # from the promotion: what has a number of its own
+_BEFORE_SIZE = 0.05  # p below which sales are said to differ the week before
 _CUT = 0.95  # of the usual price: below it a price counts as cut
 
 _CELLS = """
@@ -105,12 +115,14 @@ class PromotionConfig:
     Attributes:
         min_purchases: A product in a store with fewer purchases in the year is left out.
         month_weeks: Weeks that share one level of the season.
+        local_weeks: A product in a store is compared with itself within so many weeks.
         fdr: False-discovery rate over the places.
         level: Coverage of the intervals.
     """
 
     min_purchases: int = 12
     month_weeks: int = 4
+    local_weeks: int = 13
     fdr: float = 0.10
     level: float = 0.95
 
@@ -119,6 +131,8 @@ class PromotionConfig:
             raise ValueError(f"min_purchases is {self.min_purchases}; it must be 2 or more.")
         if self.month_weeks < 1:
             raise ValueError(f"month_weeks is {self.month_weeks}; it must be 1 or more.")
+        if self.local_weeks < 2:
+            raise ValueError(f"local_weeks is {self.local_weeks}; it must be 2 or more.")
         for name, value in (("fdr", self.fdr), ("level", self.level)):
             if not 0 < value < 1:
                 raise ValueError(f"{name} is {value}; it must be between 0 and 1.")
@@ -204,29 +218,64 @@ def promotion_effects(
     Args:
         folder: As for `promotion_cells`.
         config: How much is analysed.
-        progress: Told after each of four steps.
+        progress: Told after each of three steps.
     """
     chosen = config or PromotionConfig()
-    progress(0, 4, "read")
+    progress(0, 3, "read")
     cells = promotion_cells(folder, config=chosen)
-    used = informative(cells.purchases, exposure=cells.trips, group=cells.pair)
+    weeks = _weeks_around(cells)
+    compared = _compared(cells, weeks, config=chosen)
     season = _season(cells.week, weeks=chosen.month_weeks)
-    progress(1, 4, "within product and store")
+    progress(1, 3, "within product and store")
     held = np.concatenate([cells.log_price[:, None], season], axis=1)
-    estimate, told = _within(cells, used, held)
-    progress(2, 4, "without the price")
-    bare, _ = _within(cells, used, season)
-    progress(3, 4, "a week ahead")
-    leads = leads_p(
-        cells.purchases[used],
-        exposure=cells.trips[used],
-        attributes=cells.places[used][:, told],
-        controls=cells.log_price[used][:, None],
-        item=cells.pair[used],
-        period=cells.week[used],
-    )
-    progress(4, 4)
-    return _table(cells, used, (estimate, bare, told, leads), config=chosen)
+    found = _within(cells, compared, weeks, controls=held)
+    progress(2, 3, "without the price")
+    bare = _within(cells, compared, weeks, controls=season)
+    progress(3, 3)
+    return _table(cells, compared.rows, found=found, bare=bare, config=chosen)
+
+
+class _Compared(NamedTuple):
+    """Cells that say something, and whose fixed effect each has."""
+
+    rows: BoolArray
+    group: IntArray
+
+
+class _Around(NamedTuple):
+    """The joint fit: places now and in the weeks around.
+
+    Attributes:
+        estimate: Of the columns below.
+        columns: Place and week of each coefficient, 0 being the promotion's own week.
+    """
+
+    estimate: Estimate
+    columns: tuple[tuple[int, int], ...]
+
+    def at(self, place: int, week: int) -> int | None:
+        """Where a coefficient stands; None where the data cannot tell it."""
+        return self.columns.index((place, week)) if (place, week) in self.columns else None
+
+
+def _weeks_around(cells: PromotionCells) -> Mapping[int, NDArray[np.floating]]:
+    """By week from the promotion: where a product without promotion now will be or was shown."""
+    quiet = np.asarray(cells.places.sum(axis=1) == 0)
+    found: dict[int, NDArray[np.floating]] = {0: cells.places}
+    for week in _WEEKS:
+        other = neighbours(cells.places, group=cells.pair, period=cells.week, ahead=-week)
+        found[week] = (other * quiet[:, None]).astype(np.float32)
+    return found
+
+
+def _compared(
+    cells: PromotionCells, weeks: Mapping[int, NDArray[np.floating]], *, config: PromotionConfig
+) -> _Compared:
+    told = known(np.concatenate(list(weeks.values()), axis=1))
+    block = (cells.week - cells.week.min()) // config.local_weeks
+    group = cells.pair * (int(block.max()) + 1) + block
+    exposure = np.where(told, cells.trips, 0.0)
+    return _Compared(informative(cells.purchases, exposure=exposure, group=group), group)
 
 
 def _season(week: IntArray, *, weeks: int) -> Matrix:
@@ -235,55 +284,77 @@ def _season(week: IntArray, *, weeks: int) -> Matrix:
     return season
 
 
-def _within(cells: PromotionCells, used: BoolArray, controls: Matrix) -> tuple[Estimate, IntArray]:
-    columns = np.concatenate([controls, cells.places], axis=1)[used]
-    kept = varies_within(columns, weight=cells.trips[used], group=cells.pair[used])
+def _within(
+    cells: PromotionCells,
+    compared: _Compared,
+    weeks: Mapping[int, NDArray[np.floating]],
+    *,
+    controls: Matrix,
+) -> _Around:
+    rows = compared.rows
+    order = sorted(weeks, key=lambda week: (abs(week), week))
+    columns = np.concatenate([controls[rows], *(weeks[week][rows] for week in order)], axis=1)
+    kept = varies_within(columns, weight=cells.trips[rows], group=compared.group[rows])
     count = controls.shape[1]
-    told = np.flatnonzero(kept[count:])
-    if not len(told):
+    names = [(place, week) for week in order for place in range(cells.places.shape[1])]
+    told = tuple(name for name, use in zip(names, kept[count:], strict=True) if use)
+    if not any(week == 0 for _, week in told):
         raise DataError("No product was shown in a place in some weeks and not in others.")
-    ordered = np.concatenate(
-        [columns[:, count:][:, kept[count:]], columns[:, :count][:, kept[:count]]], axis=1
-    )
+    shown = np.flatnonzero(kept[count:]) + count
+    ordered = columns[:, [*shown.tolist(), *np.flatnonzero(kept[:count]).tolist()]]
+    del columns
     estimate = within_poisson(
-        cells.purchases[used],
-        exposure=cells.trips[used],
+        cells.purchases[rows],
+        exposure=cells.trips[rows],
         columns=ordered,
-        group=cells.pair[used],
-        cluster=cells.product[used],
+        group=compared.group[rows],
+        cluster=cells.product[rows],
     )
-    return estimate.first(len(told)), told
+    return _Around(estimate.first(len(told)), told)
 
 
 def _table(
     cells: PromotionCells,
     used: BoolArray,
-    found: tuple[Estimate, Estimate, IntArray, float | None],
     *,
+    found: _Around,
+    bare: _Around,
     config: PromotionConfig,
 ) -> EffectTable:
-    estimate, bare, told, leads = found
+    told = [place for place, week in found.columns if week == 0]
     names = [list(PLACES)[place] for place in told]
-    q = benjamini_hochberg(estimate.p_values)
-    family = romano_wolf(estimate.coefficients, estimate.influence, rng=np.random.default_rng(0))
+    own = np.array([found.at(place, 0) for place in told])
+    allowed = [
+        allow_for_before(
+            found.estimate, exposure=int(at), before=found.at(place, -1), level=config.level
+        )
+        for place, at in zip(told, own.tolist(), strict=True)
+    ]
+    q = benjamini_hochberg(np.array([each.p for each in allowed]))
+    family = romano_wolf(
+        np.array([each.least for each in allowed]),
+        np.stack([each.influence for each in allowed], axis=1),
+        rng=np.random.default_rng(0),
+    )
     effects = tuple(
         _effect(
             cells,
             used,
             _Found(
-                name=name,
-                column=int(told[place]),
-                estimate=estimate.take(np.array([place])),
-                bare=float(bare.coefficients[place]),
-                q=float(q[place]),
-                family=float(family[place]),
-                settled=leads is None or leads >= _LEADS_FROM,
+                name=names[at],
+                column=place,
+                allowed=allowed[at],
+                bare=float(bare.estimate.coefficients[bare.columns.index((place, 0))]),
+                error=float(found.estimate.errors[own[at]]),
+                clusters=len(found.estimate.clusters),
+                q=float(q[at]),
+                family=float(family[at]),
             ),
             config=config,
         )
-        for place, name in enumerate(names)
+        for at, place in enumerate(told)
     )
-    rate = float(cells.purchases[used].sum() / cells.trips[used].sum())
+    estimate = found.estimate.take(own)
     return EffectTable(
         title="What a mailer page or a display does to sales",
         source=(
@@ -298,11 +369,11 @@ def _table(
             Fit(
                 outcome=OUTCOME.name,
                 rung=3,
-                method="within product and store, Poisson",
+                method=_METHOD,
                 attributes=tuple(names),
                 coefficients=tuple(estimate.coefficients.tolist()),
                 covariance=tuple(tuple(row) for row in estimate.covariance.tolist()),
-                rate=rate,
+                rate=float(cells.purchases[used].sum() / cells.trips[used].sum()),
                 items=len(np.unique(cells.product[used])),
                 exposures=float(cells.trips[used].sum()),
                 events=float(cells.purchases[used].sum()),
@@ -312,62 +383,92 @@ def _table(
         exposure_noun="promotion",
         fdr=config.fdr,
         level=config.level,
-        warnings=_warnings(cells, used, leads),
+        around=tuple(_around(found, place, name, level=config.level)
+                     for place, name in zip(told, names, strict=True)),
+        warnings=_warnings(cells, used, dict(zip(names, allowed, strict=True))),
+    )  # fmt: skip
+
+
+def _around(found: _Around, place: int, name: str, *, level: float) -> WeeksAround:
+    """What is far from a promotion is 0, and what could not be told is left out."""
+    weeks = sorted(week for where, week in found.columns if where == place)
+    at = np.array([found.at(place, week) for week in weeks])
+    low, high = (end[at] for end in found.estimate.interval(level))
+    middle = found.estimate.coefficients[at]
+    return WeeksAround(
+        attribute=name,
+        outcome=OUTCOME.name,
+        weeks=tuple(weeks),
+        percent=tuple(percent(value) for value in middle.tolist()),
+        low=tuple(percent(value) for value in low.tolist()),
+        high=tuple(percent(value) for value in high.tolist()),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
-    """One place's estimate, with the price held fixed and without.
-
-    `settled` says that sales do not differ before a promotion already.
-    """
+    """One place's number, with the price held fixed, and what it would be without (`bare`)."""
 
     name: str
     column: int
-    estimate: Estimate
+    allowed: Allowed
     bare: float
+    error: float
+    clusters: int
     q: float
     family: float
-    settled: bool
 
 
 def _effect(
     cells: PromotionCells, used: BoolArray, found: _Found, *, config: PromotionConfig
 ) -> Effect:
-    value, error = float(found.estimate.coefficients[0]), float(found.estimate.errors[0])
-    low, high = (float(end[0]) for end in found.estimate.interval(config.level))
-    reach = (high - value) / max(error, 1e-300)
-    interval = Interval(percent=percent(value), low=percent(low), high=percent(high))
+    allowed = found.allowed
+    interval = Interval(
+        percent=percent(allowed.coefficient), low=percent(allowed.low), high=percent(allowed.high)
+    )
     there = cells.places[used][:, found.column] > 0
     cut = cells.log_price[used] < np.log(_CUT)
     discovered = found.q <= config.fdr
+    reach = float(stats.norm.ppf(0.5 + config.level / 2.0))
     return Effect(
         attribute=found.name,
         outcome=OUTCOME.name,
         rung=3,
-        method="within product and store, Poisson",
+        method=_METHOD,
         percent=interval.percent,
         low=interval.low,
         high=interval.high,
-        coefficient=value,
-        standard_error=error,
-        p=float(found.estimate.p_values[0]),
+        coefficient=allowed.coefficient,
+        standard_error=found.error,
+        p=allowed.p,
         q=found.q,
         discovered=discovered,
         family_p=found.family,
         robustness=robustness_value(
-            value / max(error, 1e-300), freedom=len(found.estimate.clusters) - 1, reach=reach
+            allowed.least / max(found.error, 1e-300), freedom=found.clusters - 1, reach=reach
         ),
         naive=_naive(cells, used, there, level=config.level),
-        words=_sentence(
-            PLACES[found.name][0], interval, discovered=discovered, settled=found.settled
-        ),
+        words=_sentence(PLACES[found.name][0], interval, discovered=discovered),
         warnings=(
+            _before(allowed),
             f"{100 * cut[there].mean():.0f} % of these weeks have a price cut, against "
             f"{100 * cut[~there].mean():.0f} % of the others; without holding the price fixed the "
             f"number would be {percent(found.bare):+.0f} %.",
         ),
+    )
+
+
+def _before(allowed: Allowed) -> str:
+    """What the week before says, in one sentence."""
+    if allowed.before_p is None:
+        return "What sales did the week before cannot be told: no such week is without promotion."
+    change = f"{percent(allowed.before):+.0f} %"
+    if allowed.before_p >= _BEFORE_SIZE:
+        return f"The week before, sales do not differ ({change}, p {allowed.before_p:.2g})."
+    return (
+        f"Sales differ the week before already ({change}, p {allowed.before_p:.2g}): it may have "
+        "begun before its date or have followed demand. The interval allows for as much; the "
+        f"number less that is {percent(allowed.least):+.0f} %."
     )
 
 
@@ -383,23 +484,16 @@ def _naive(cells: PromotionCells, used: BoolArray, there: BoolArray, *, level: f
     )
 
 
-def _sentence(label: str, found: Interval, *, discovered: bool, settled: bool) -> str:
+def _sentence(label: str, found: Interval, *, discovered: bool) -> str:
     numbers = f"{found.percent:+.0f} % ({found.low:+.0f} to {found.high:+.0f})"
     if not discovered:
         return f"No clear effect of the {label} on {OUTCOME.label}: {numbers}."
-    if not settled:
-        more = "higher" if found.percent > 0 else "lower"
-        return (
-            f"In weeks with the {label}, {OUTCOME.label} are {abs(found.percent):.0f} % {more} "
-            f"({found.low:+.0f} to {found.high:+.0f}) than in the same product's other weeks in "
-            "the same store at the same price: a contrast, because sales differ the week before "
-            "already."
-        )
     verb = "raises" if found.percent > 0 else "lowers"
     return (
         f"The {label} {verb} {OUTCOME.label} by {abs(found.percent):.0f} % ({found.low:+.0f} to "
         f"{found.high:+.0f}), the same product in the same store being compared with itself in "
-        "other weeks at the same price."
+        "other weeks of the quarter at the same price; the interval allows for sales that differed "
+        "as much the week before."
     )
 
 
@@ -410,7 +504,9 @@ def _switchers(cells: PromotionCells, used: BoolArray) -> int:
     return len(np.intersect1d(products[shown], products[~shown]))
 
 
-def _warnings(cells: PromotionCells, used: BoolArray, leads: float | None) -> tuple[str, ...]:
+def _warnings(
+    cells: PromotionCells, used: BoolArray, allowed: Mapping[str, Allowed]
+) -> tuple[str, ...]:
     shown = cells.places[used].any(axis=1)
     cut = cells.log_price[used] < np.log(_CUT)
     found = [
@@ -419,11 +515,15 @@ def _warnings(cells: PromotionCells, used: BoolArray, leads: float | None) -> tu
         f"Promotions coincide with price cuts ({100 * cut[shown].mean():.0f} % of promoted weeks, "
         f"{100 * cut[~shown].mean():.0f} % of others); the price is held fixed.",
     ]
-    if leads is not None and leads < _LEADS_FROM:
+    early = [
+        f"{PLACES[name][0]} ({percent(each.before):+.0f} %)"
+        for name, each in allowed.items()
+        if each.before_p is not None and each.before_p < _BEFORE_SIZE
+    ]
+    if early:
         found.append(
-            f"Sales already differ in the week before a promotion (p {leads:.2g}): customers wait "
-            "or stock up, and promotions of several weeks run on. Read the numbers as contrasts "
-            "with unpromoted weeks, not as sales that would otherwise never have come."
+            f"Sales differ the week before already: {words_of(early)}. These numbers are not the "
+            "place's alone; their intervals allow for as large a difference."
         )
     return tuple(found)
 

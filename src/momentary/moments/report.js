@@ -60,6 +60,25 @@
     return svg;
   }
 
+  // The weeks around an exposure: a point and its interval for each.
+  function weeksAround(a) {
+    const w = Math.max(320, Math.min(640, root.clientWidth)), h = 200, low = Math.min(...a.low, 0), high = Math.max(...a.high, 0);
+    const first = a.weeks[0], last = a.weeks.at(-1);
+    const x = (k) => 70 + ((k - first) / (last - first || 1)) * (w - 130), y = (v) => h - 40 - ((v - low) / (high - low || 1)) * (h - 60);
+    const svg = make("svg", { viewBox: `0 0 ${w} ${h}`, role: "img", class: "around", "aria-label": `The weeks around: ${outcomes[a.outcome].label}, ${label(a.attribute)}` });
+    put(svg, "line", { x1: 50, x2: w - 10, y1: y(0), y2: y(0), class: "zero" });
+    a.weeks.forEach((k, i) => {
+      const g = put(svg, "g", { class: k ? "no" : "shows" });
+      put(g, "title", {}, `${signed(a.percent[i])} % (${signed(a.low[i])} to ${signed(a.high[i])})`);
+      put(g, "line", { x1: x(k), x2: x(k), y1: y(a.low[i]), y2: y(a.high[i]), "stroke-width": 3 });
+      put(g, "circle", { cx: x(k), cy: y(a.percent[i]), r: 5 });
+      put(svg, "text", { x: x(k), y: h - 10, "text-anchor": "middle" }, k ? `${Math.abs(k)} week${Math.abs(k) > 1 ? "s" : ""} ${k < 0 ? "before" : "after"}` : "shown");
+    });
+    put(svg, "text", { x: 0, y: y(high) + 8 }, `${signed(high, 0)} %`);
+    put(svg, "text", { x: 0, y: y(0) + 4 }, "0 %");
+    return svg;
+  }
+
   function section(title) { const s = put(root, "section"); put(s, "h2", {}, title); return s; }
 
   function effects() {
@@ -104,7 +123,7 @@
   }
 
   function attributes() {
-    const names = table.scales.map((s) => s.attribute).filter((a) => page.examples[a] || table.curves.some((c) => c.attribute === a) || table.heterogeneity.some((h) => h.attribute === a));
+    const names = table.scales.map((s) => s.attribute).filter((a) => page.examples[a] || table.curves.some((c) => c.attribute === a) || table.heterogeneity.some((h) => h.attribute === a) || table.around.some((w) => w.attribute === a));
     if (!names.length) return;
     const s = section("One by one");
     names.forEach((a, i) => {
@@ -115,6 +134,11 @@
         put(d, "h3", {}, `${side} in ${label(a)}, matched on ${page.matched_on}`);
         const g = put(d, "div", { class: "pictures" });
         files.forEach((f) => put(g, "img", { src: f.src, alt: `${side} in ${label(a)}: ${f.value.toPrecision(3)} ${scales[a].unit}. ${f.name}`, title: f.name }));
+      }
+      for (const w of table.around.filter((w) => w.attribute === a)) {
+        put(d, "h3", {}, `The weeks around: ${outcomes[w.outcome].label}`);
+        d.append(weeksAround(w));
+        put(d, "p", { class: "soft" }, "Against weeks that are far from one like it. What differs before is not what it did; these intervals do not allow for that, the one above does.");
       }
       for (const c of table.curves.filter((c) => c.attribute === a)) { put(d, "h3", {}, `Dose and response: ${outcomes[c.outcome].label}`); d.append(curve(c)); }
       for (const h of table.heterogeneity.filter((h) => h.attribute === a)) {

@@ -240,6 +240,27 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WeeksAround:
+    """What happens before, in and after a week of exposure, against weeks far from one.
+
+    Attributes:
+        attribute: A `Scale.attribute`.
+        outcome: An `Outcome.name`.
+        weeks: From the exposure: below 0 before it. Ascending. Shape (weeks,).
+        percent: Shape (weeks,).
+        low: Lower ends. Shape (weeks,).
+        high: Upper ends. Shape (weeks,).
+    """
+
+    attribute: str
+    outcome: str
+    weeks: tuple[int, ...]
+    percent: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Heterogeneity:
     """Does the effect differ between categories? The rows are shown only if the test says so.
 
@@ -326,6 +347,7 @@ class EffectTable:
         fits: One an outcome: the fit that the effects are taken from.
         curves: Where they were estimated.
         heterogeneity: Where it was tested.
+        around: The weeks around an exposure, where there are weeks.
         decision: None where no choice model was fitted.
         warnings: Plain sentences that belong on the page's top.
         merged: Attributes that were left out because they are nearly those kept: (left out, kept).
@@ -343,6 +365,7 @@ class EffectTable:
     level: float = 0.95
     curves: tuple[Curve, ...] = ()
     heterogeneity: tuple[Heterogeneity, ...] = ()
+    around: tuple[WeeksAround, ...] = ()
     decision: DecisionCard | None = None
     warnings: tuple[str, ...] = ()
     merged: tuple[tuple[str, str], ...] = ()
