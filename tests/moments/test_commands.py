@@ -61,7 +61,7 @@ def test_a_report_marks_what_the_measurement_says_is_noisy(run, shop):
     code, _, _ = run("report", shop / "effects.json", *shown)
     assert code == 0
     table = read_table(page.with_suffix(".json"))
-    assert [scale.attribute for scale in table.scales if scale.noisy] == ["sharpness"]
+    assert [scale.attribute for scale in table.scales if scale.noisy] == ["sharpness", "text"]
 
 
 def test_whatif_predicts_or_refuses(run, shop):
