@@ -33,6 +33,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.sessions
 	$(BIN)/python -m benchmarks.session_speed
 	$(BIN)/python -m benchmarks.sessionize
+	$(BIN)/python -m benchmarks.content
 	$(BIN)/python -m benchmarks.moments
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.chaos

@@ -87,8 +87,35 @@ def finish(
 
     A run that is not `whole` is printed alone: a result file never mixes runs.
     """
+    console = _show(name, rows)
+    if not whole:
+        console.print("A part of the benchmark was run: nothing is written.")
+        return
+    _write(console, name, {"name": name, **_run(rows, data, seeds)})
+
+
+def finish_part(
+    name: str,
+    part: str,
+    rows: Sequence[Row],
+    *,
+    data: Mapping[str, str],
+    seeds: Iterable[int],
+) -> None:
+    """Print the rows of one part and write them beside the other parts of NAME.json.
+
+    Every part keeps the commit, date and machine of its own run.
+    """
+    console = _show(f"{name} --only {part}", rows)
+    file = RESULTS / f"{name}.json"
+    parts = msgspec.json.decode(file.read_bytes())["parts"] if file.is_file() else {}
+    parts[part] = _run(rows, data, seeds)
+    _write(console, name, {"name": name, "parts": dict(sorted(parts.items()))})
+
+
+def _show(title: str, rows: Sequence[Row]) -> Console:
     console = Console(width=140)
-    table = Table(title=f"benchmarks.{name}", title_justify="left")
+    table = Table(title=f"benchmarks.{title}", title_justify="left")
     for column in ("what", "value", "spread", "target", "", "peer", "peer's value"):
         table.add_column(column, justify="left" if column in ("what", "peer") else "right")
     for row in rows:
@@ -102,12 +129,12 @@ def finish(
             "" if row.peer_value is None else _number(row.peer_value, row.unit),
         )
     console.print(table)
-    if not whole:
-        console.print("A part of the benchmark was run: nothing is written.")
-        return
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    body = {
-        "name": name,
+    return console
+
+
+def _run(rows: Sequence[Row], data: Mapping[str, str], seeds: Iterable[int]) -> dict[str, object]:
+    """What a result file says of one run."""
+    return {
         "commit": _commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
@@ -115,6 +142,10 @@ def finish(
         "seeds": list(seeds),
         "rows": [msgspec.to_builtins(row) for row in rows],
     }
+
+
+def _write(console: Console, name: str, body: Mapping[str, object]) -> None:
+    RESULTS.mkdir(parents=True, exist_ok=True)
     file = RESULTS / f"{name}.json"
     file.write_bytes(msgspec.json.format(msgspec.json.encode(body), indent=2) + b"\n")
     console.print(f"Written to {file.relative_to(ROOT)}")

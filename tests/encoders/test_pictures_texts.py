@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from momentary.encoders.colour import ColourHistogram
+from momentary.encoders.colour import ColourHistogram, LabColours
 from momentary.encoders.text import SentenceEncoder
 
 
@@ -13,12 +13,20 @@ def plain(colour):
     return field
 
 
-def test_colours_are_told_apart_whatever_the_shape():
+@pytest.mark.parametrize("encoder", [ColourHistogram(), LabColours()])
+def test_colours_are_told_apart_whatever_the_shape(encoder):
     red, blue = plain((200, 20, 30)), plain((20, 30, 200))
     wide = plain((190, 30, 30)).transpose(1, 0, 2)
-    vectors = ColourHistogram().encode([red, wide, blue])
+    vectors = encoder.encode([red, wide, blue])
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.3
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+
+
+def test_greys_that_differ_in_lightness_alone_are_told_apart():
+    black, grey, light = LabColours().encode([plain((v, v, v)) for v in (15, 110, 210)])
+    assert black @ grey < 0.9
+    assert grey @ light < 0.9
+    assert LabColours().encode([]).shape == (0, 309)
 
 
 def test_a_picture_has_one_vector_alone_or_among_others():

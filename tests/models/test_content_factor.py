@@ -10,6 +10,7 @@ from momentary.models.content_factor import (
     ContentFactorConfig,
     autoencoder_factors,
     blend,
+    clicked_factors,
 )
 
 
@@ -45,7 +46,13 @@ def fitted(world, **settings):
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"loss": "ranking", "epochs": 5, "hidden": 8}, {"landmarks": 30}, {"count_power": 0.5}],
+    [
+        {},
+        {"loss": "ranking", "epochs": 5, "hidden": 8},
+        {"landmarks": 30},
+        {"count_power": 0.5},
+        {"length_power": 0.6, "length_share": 0.3},
+    ],
 )
 def test_new_items_go_to_those_of_their_taste(world, settings):
     content, _, taste = world
@@ -63,6 +70,38 @@ def test_content_without_a_signal_predicts_nothing(world):
     scores = visitors @ model.predict({"text": noise[60:]}).T
     right = np.arange(200)[:, None] % 2 == taste[None, 60:]
     assert 0.3 < np.take_along_axis(right, np.argsort(-scores, axis=1)[:, :10], 1).mean() < 0.7
+
+
+def test_directions_and_lengths_are_predicted_apart(world):
+    content, _, _ = world
+    new = part(content, np.arange(60, 80))
+    directions = fitted(world, length_power=1.0)[0].predict(new)
+    restored = fitted(world, length_power=1.0, length_share=1.0)[0].predict(new)
+    longer = restored / directions
+    np.testing.assert_allclose(longer, longer[:, :1] * np.ones((1, 8)), rtol=1e-3)
+    lengths = np.linalg.norm(
+        autoencoder_factors(world[1][:, :60], factors=8, shrinkage=5.0), axis=1
+    )
+    assert lengths.min() < longer.mean() < lengths.max()
+
+
+def test_first_clicks_point_where_their_visitors_are(world):
+    content, visits, taste = world
+    model, visitors = fitted(world)
+    new = np.arange(60, 80)
+    predicted = model.predict(part(content, new))
+    few = scipy.sparse.csr_array(visits[:, new].multiply(np.arange(200)[:, None] < 30))
+    told = clicked_factors(few, visitors, predicted, ridge=1.0)
+    scores = visitors @ told.T
+    mine = np.arange(200)[:, None] % 2 == taste[None, new]
+    assert scores[mine].mean() > scores[~mine].mean()
+    # As popular as the content promises, however few have clicked so far.
+    alone = clicked_factors(few, visitors, 0 * predicted, ridge=1.0)
+    counts = np.asarray(few.sum(axis=0)).ravel()
+    promised = predicted @ visitors.sum(axis=0)
+    scale = np.maximum(promised / np.maximum(counts, 1), 1)[:, None]
+    np.testing.assert_allclose(told, alone * scale, rtol=1e-4)
+    assert scale.max() > 1
 
 
 def test_a_saved_model_predicts_the_same(world):

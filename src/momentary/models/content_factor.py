@@ -12,6 +12,9 @@ and the factors f of an item are predicted as the weighted ridge solution over l
     a = argmin sum over i of n_i^p |f_i - sum over l of k(i, l) a_l|^2 + lambda a'K a
 
 (subset of regressors: Smola & Bartlett, NIPS 2000; exact when every item is a landmark). The
+length of a factor is the item's popularity, and a few hits would decide a squared error. So f_i may
+be shortened to f_i / |f_i|^p, log |f_i| predicted beside it, and the prediction lengthened by
+exp(q log |f|); p = 0 leaves factors as they are, p = 1 and q = 0 predicts directions alone. The
 ranking loss goes on from there. Items are dropped from the histories (the idea of DropoutNet:
 Volkovs, Yu & Poutanen, NIPS 2017) and predicted by landmarks of which they are none, f0(c); a
 small network g learns what to add, by a softmax over the dropped items d,
@@ -49,6 +52,7 @@ Content = Mapping[str, View]
 """Views by name, such as genres, text and image; all with the same items."""
 
 _JITTER = 1e-6
+_SHORTEST = 1e-6
 _FOLDS = 5
 
 
@@ -60,6 +64,8 @@ class ContentFactorConfig:
         weights: Of the views in the similarity; a view that is not named weighs 1.
         products: Pairs of views whose agreement in both counts, with its weight.
         ridge: Lambda; larger trusts the content less.
+        length_power: P, by which factors are shortened before they are predicted.
+        length_share: Q, by which predictions are lengthened again; p restores what was taken.
         count_power: An item with n events weighs n^power when factors are fitted.
         landmarks: Most items to compare with; the most clicked ones are taken.
         loss: "squared" (the paper's), or "ranking", which goes on from it.
@@ -75,6 +81,8 @@ class ContentFactorConfig:
     weights: Mapping[str, float] | None = None
     products: tuple[tuple[str, str, float], ...] = ()
     ridge: float = 15.0
+    length_power: float = 0.0
+    length_share: float = 0.0
     count_power: float = 0.0
     landmarks: int = 4_000
     loss: Literal["squared", "ranking"] = "squared"
@@ -97,6 +105,8 @@ class ContentFactorConfig:
 
 _RANGES: dict[str, tuple[float, float]] = {
     "ridge": (1e-9, 1e9),
+    "length_power": (0, 1),
+    "length_share": (0, 1),
     "count_power": (0, 2),
     "landmarks": (1, 20_000),
     "directions": (1, 20_000),
@@ -116,8 +126,9 @@ class _Learned:
     Attributes:
         centers: Mean of each dense view. Shapes (width,).
         landmarks: Views of the landmarks, centred and of length 1.
-        a: What each landmark says. Shape (landmarks, factors).
-        mean: Of the factors, for an item without any content. Shape (factors,).
+        a: What each landmark says of the shortened factors and, last, of the logarithm of their
+            length. Shape (landmarks, factors + 1).
+        mean: Of the same, for an item without any content. Shape (factors + 1,).
         precision: Inverse of K + lambda I over the landmarks, for the confidence.
         basis: Similarities to the landmarks to principal directions. (landmarks, directions).
         network: Of the ranking loss; empty with the squared one.
@@ -181,8 +192,9 @@ class ContentFactor:
         k = self._similarities(unit, landmarks).astype(np.float64)  # (items, landmarks)
         own = k[chosen]
         importance = np.maximum(counts, 1.0) ** self.config.count_power
-        mean = np.asarray(factors.mean(axis=0), dtype=np.float64)
-        a = _ridge(k, own, factors - mean, importance=importance, ridge=self.config.ridge)
+        targets = self._shortened(factors)
+        mean = np.asarray(targets.mean(axis=0), dtype=np.float64)
+        a = _ridge(k, own, targets - mean, importance=importance, ridge=self.config.ridge)
         noisy = own + self.config.ridge * np.eye(len(own))
         values, vectors = scipy.linalg.eigh(own)
         leading = np.argsort(-values)[: self.config.directions]
@@ -197,7 +209,8 @@ class ContentFactor:
             network={},
         )
         if self.config.loss == "ranking":
-            unseen = self._cross_fitted(k, chosen, factors, importance=importance, rng=rng)
+            shortened = self._cross_fitted(k, chosen, targets, importance=importance, rng=rng)
+            unseen = self._lengthened(shortened)
             network = _learn_ranking(
                 k.astype(np.float32) @ self._learned.basis,
                 unseen,
@@ -218,7 +231,7 @@ class ContentFactor:
         """
         learned = require_fitted(self._learned, self)
         k = self._compare(content)
-        plain: FloatArray = k @ learned.a + learned.mean
+        plain = self._lengthened(k @ learned.a + learned.mean)
         if not learned.network:
             return plain
         return _run_network(k @ learned.basis, plain, learned.network)
@@ -310,28 +323,40 @@ class ContentFactor:
             k += np.float32(weight) * there[one] * there[other]
         return k
 
+    def _shortened(self, factors: FloatArray) -> FloatArray:
+        """What the landmarks predict. Shape (items, factors + 1)."""
+        lengths = np.maximum(np.linalg.norm(factors, axis=1, keepdims=True), _SHORTEST)
+        return np.concatenate(
+            [factors / lengths**self.config.length_power, np.log(lengths)], axis=1
+        ).astype(np.float32)
+
+    def _lengthened(self, shortened: FloatArray) -> FloatArray:
+        """Factors from what the landmarks predict. Shape (items, factors)."""
+        longer = np.exp(self.config.length_share * shortened[:, -1:])
+        return np.asarray(shortened[:, :-1] * longer, dtype=np.float32)
+
     def _cross_fitted(
         self,
         k: NDArray[np.float64],
         chosen: IntArray,
-        factors: FloatArray,
+        targets: FloatArray,
         *,
         importance: NDArray[np.float64],
         rng: np.random.Generator,
     ) -> FloatArray:
-        """Every item's factors predicted by items of which it is none. Shape (items, factors)."""
+        """Every item's targets predicted by items of which it is none. Shape (items, targets)."""
         fold_of = rng.permutation(len(k)) % _FOLDS
-        predicted = np.empty_like(factors)
+        predicted = np.empty_like(targets)
         for fold in range(_FOLDS):
             known = fold_of != fold
             columns = known[chosen]
             part = k[:, columns]
-            mean = factors[known].mean(axis=0)
+            mean = targets[known].mean(axis=0)
             own = part[chosen[columns]]
             a = _ridge(
                 part[known],
                 own,
-                factors[known] - mean,
+                targets[known] - mean,
                 importance=importance[known],
                 ridge=self.config.ridge,
             )
@@ -362,6 +387,35 @@ def autoencoder_factors(
     signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(kept)])
     found = vectors * signs * np.sqrt(values / (values + shrinkage))
     return np.ascontiguousarray(found[:, values > 1e-9 * max(values[0], 1e-30)], dtype=np.float32)
+
+
+def clicked_factors(
+    clicks: scipy.sparse.csr_array,
+    visitors: FloatArray,
+    predicted: FloatArray,
+    *,
+    ridge: float,
+) -> FloatArray:
+    """What an item's first clicks say of its factors.
+
+    With U the visitors' factors and x the item's n clicks, b = (U'U + ridge I)^-1 U'x. A new item
+    has been seen by few, so b is scaled from n to the clicks that its content promises, 1'U f(c),
+    where those are more: the direction is behaviour's, the popularity still content's.
+
+    Args:
+        clicks: 1 where a visitor chose an item. Shape (visitors, items).
+        visitors: Shape (visitors, factors).
+        predicted: From content. Shape (items, factors).
+        ridge: Larger trusts the clicks less.
+    """
+    gram = visitors.T.astype(np.float64) @ visitors
+    gram[np.diag_indices_from(gram)] += ridge
+    told = np.asarray(clicks.T @ visitors, dtype=np.float64)  # (items, factors)
+    folded = scipy.linalg.solve(gram, told.T, assume_a="pos").T
+    counts = np.maximum(np.asarray(clicks.sum(axis=0), dtype=np.float64).ravel(), 1.0)
+    promised = predicted @ visitors.sum(axis=0)
+    scale = np.maximum(promised / counts, 1.0)[:, None]
+    return np.asarray(folded * scale, dtype=np.float32)
 
 
 def blend(

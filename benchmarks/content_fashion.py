@@ -1,0 +1,246 @@
+"""Look-alikes among 7,946 product photos: do ten neighbours have the same type, colour, gender?
+
+1,500 queries stand for items that nobody described: only their photo is read, or photo and title.
+800 other photos choose settings; the rest is the gallery. Rows say what each method reads:
+"photo" reads pixels alone; "learned" reads pixels alone, too, by a network that learned from the
+labels of the gallery; a label of a query is never read, only scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import momentary.models.likeness as likeness
+from benchmarks.content_runs import kept
+from benchmarks.content_vectors import picture_vectors, table, text_vectors
+from benchmarks.report import Row, data_folder, finish_part, sha256
+from momentary.encoders import colour
+from momentary.encoders.colour import ColourHistogram, LabColours
+from momentary.encoders.image import EfficientNetLite
+from momentary.encoders.text import SentenceEncoder
+from momentary.models.likeness import Likeness, LikenessConfig
+from momentary.recommend.content import ContentIndex, learn_weights
+from momentary.types import FloatArray, IntArray
+
+DATA_SET = "fashion_products"
+SEEDS = (0, 1, 2)
+TARGETS = {"type": 0.85, "colour": 0.55, "gender": 0.90}
+MISSING = (0.0, 0.3, 0.6, 0.9)
+K = 10
+_COLUMNS = {"type": "articleType", "colour": "baseColour", "gender": "gender"}
+_QUERIES, _TRIED = 1_500, 800
+
+PHOTO = ("photo", "colours")
+TITLED = (*PHOTO, "title")
+LEARNED = LikenessConfig()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Products:
+    """The set.
+
+    Attributes:
+        views: Vectors by name. Shapes (products, width).
+        labels: By kind, from 0. Shapes (products,).
+    """
+
+    views: Mapping[str, FloatArray]
+    labels: Mapping[str, IntArray]
+
+    def taken(self, names: Sequence[str], rows: IntArray) -> dict[str, FloatArray]:
+        """Some views of some products."""
+        return {name: self.views[name][rows] for name in names}
+
+    def labelled(self, rows: IntArray) -> dict[str, IntArray]:
+        """The labels of some products."""
+        return {kind: each[rows] for kind, each in self.labels.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """One split, rows of the products."""
+
+    queries: IntArray
+    tried: IntArray
+    gallery: IntArray
+
+    @classmethod
+    def of(cls, seed: int, *, products: int) -> Parts:
+        """Drawn by a seed."""
+        order = np.random.default_rng(seed).permutation(products)
+        stop = _QUERIES + _TRIED
+        return cls(
+            queries=order[:_QUERIES], tried=order[_QUERIES:stop], gallery=np.sort(order[stop:])
+        )
+
+
+def load(cache: Path) -> Products:
+    """Read the set; photos and titles are encoded once."""
+    rows = table(DATA_SET)
+    photos = [row["image"] for row in rows]
+    lab = picture_vectors(DATA_SET, photos, LabColours(), cache=cache)
+    return Products(
+        views={
+            "photo": picture_vectors(DATA_SET, photos, EfficientNetLite(), cache=cache),
+            "colours": lab,
+            "hues": picture_vectors(DATA_SET, photos, ColourHistogram(), cache=cache),
+            "title": text_vectors(
+                DATA_SET,
+                [row["productDisplayName"] for row in rows],
+                SentenceEncoder(),
+                cache=cache,
+            ),
+        },
+        labels={
+            kind: np.unique([row[column] for row in rows], return_inverse=True)[1].astype(np.int64)
+            for kind, column in _COLUMNS.items()
+        },
+    )
+
+
+def agreement(similarities: FloatArray, wanted: IntArray, held: IntArray) -> float:
+    """P@10: share of the ten nearest that have the query's label."""
+    best = np.argpartition(-similarities, K, axis=1)[:, :K]
+    return float((held[best] == wanted[:, None]).mean())
+
+
+def run(cache: Path) -> None:
+    """Measure, print and write the rows."""
+    products = load(cache)
+    found: dict[tuple[str, str], list[float]] = {}
+    for seed in SEEDS:
+        parts = Parts.of(seed, products=len(products.labels["type"]))
+        methods = {
+            **_plain(products, parts),
+            **_learned(products, parts, seed=seed, cache=cache),
+            **_by_tags(products, parts, seed=seed),
+        }
+        for method, similarities in methods.items():
+            for kind, labels in products.labels.items():
+                value = agreement(similarities, labels[parts.queries], labels[parts.gallery])
+                found.setdefault((method, kind), []).append(value)
+                print(f"seed {seed}: {method}, {kind} {value:.4f}", flush=True)
+    rows = [_row(method, kind, values) for (method, kind), values in found.items()]
+    rows += _losses(found)
+    data = {"items.csv": sha256(data_folder() / DATA_SET / "items.csv")}
+    finish_part("content", "fashion", rows, data=data, seeds=SEEDS)
+
+
+def _plain(products: Products, parts: Parts) -> dict[str, FloatArray]:
+    """No label is learned from; the weights of the views are chosen on other photos."""
+    found = {}
+    for name, views in (
+        ("photo", ("photo",)),
+        ("colours", ("hues",)),
+        ("photo and colours", ("photo", "hues")),
+        ("photo, colours and title", ("photo", "hues", "title")),
+    ):
+        ids = [str(row) for row in parts.gallery]
+        index = ContentIndex(ids, products.taken(views, parts.gallery))
+        if len(views) > 1:
+            kinds = products.labels.values()
+            index.weights = learn_weights(
+                index,
+                products.taken(views, parts.tried),
+                labels=np.stack([each[parts.tried] for each in kinds], axis=1),
+                item_labels=np.stack([each[parts.gallery] for each in kinds], axis=1),
+            )
+        found[name] = index.similarities(products.taken(views, parts.queries))
+    return found
+
+
+def _learned(products: Products, parts: Parts, *, seed: int, cache: Path) -> dict[str, FloatArray]:
+    found = {}
+    for views, name in ((PHOTO, "learned, photo alone"), (TITLED, "learned, photo and title")):
+        for missing in MISSING:
+            labels = _without(products.labelled(parts.gallery), missing, seed=seed)
+
+            def embed(
+                views: Sequence[str] = views, labels: Mapping[str, IntArray] = labels
+            ) -> dict[str, FloatArray]:
+                model = Likeness(LEARNED).fit(
+                    products.taken(views, parts.gallery), labels, rng=np.random.default_rng(seed)
+                )
+                return {
+                    "queries": model.embed(products.taken(views, parts.queries)),
+                    "gallery": model.embed(products.taken(views, parts.gallery)),
+                }
+
+            what = f"fashion {LEARNED} {views} without {missing} seed {seed}"
+            vectors = kept(cache, what, embed, code=(likeness, colour))
+            similar = vectors["queries"] @ vectors["gallery"].T
+            found[f"{name}{_said(missing)}"] = similar
+    return found
+
+
+def _by_tags(products: Products, parts: Parts, *, seed: int) -> dict[str, FloatArray]:
+    """The baseline that compares tags: gallery and queries lose the same share of them."""
+    found = {}
+    for missing in MISSING:
+        held = _without(products.labelled(parts.gallery), missing, seed=seed)
+        asked = _without(products.labelled(parts.queries), missing, seed=seed + 100)
+        rng = np.random.default_rng(seed)
+        ties = rng.random((len(parts.queries), len(parts.gallery)), dtype=np.float32)
+        agreed = sum(
+            ((asked[kind][:, None] == held[kind]) & (asked[kind][:, None] >= 0)).astype(np.float32)
+            for kind in held
+        )
+        found[f"tags of the query itself{_said(missing)}"] = agreed + 0.01 * ties
+    return found
+
+
+def _without(labels: Mapping[str, IntArray], share: float, *, seed: int) -> dict[str, IntArray]:
+    """The labels with a share of them made unknown."""
+    rng = np.random.default_rng([seed, round(100 * share)])
+    return {
+        kind: np.where(rng.random(len(each)) < share, -1, each) for kind, each in labels.items()
+    }
+
+
+def _said(missing: float) -> str:
+    return f", {missing:.0%} of tags removed" if missing else ""
+
+
+def _row(method: str, kind: str, values: Sequence[float]) -> Row:
+    return Row(
+        what=f"fashion look-alikes, P@10 by {kind}: {method}",
+        value=float(np.mean(values)),
+        spread=max(values) - min(values),
+        target=TARGETS[kind] if method.startswith("learned") and "removed" not in method else None,
+    )
+
+
+def _losses(found: Mapping[tuple[str, str], Sequence[float]]) -> list[Row]:
+    """What is left, over all three kinds, when tags are removed."""
+
+    def mean(method: str) -> float:
+        return float(np.mean([found[method, kind] for kind in _COLUMNS]))
+
+    rows = []
+    for missing in MISSING[1:]:
+        for method in ("learned, photo alone", "learned, photo and title"):
+            rows.append(
+                Row(
+                    what=f"fashion, {missing:.0%} of tags removed: what {method} keeps",
+                    value=mean(f"{method}{_said(missing)}") / mean(method),
+                    target=0.98,
+                    peer="tags themselves",
+                    peer_value=mean(f"tags of the query itself{_said(missing)}")
+                    / mean("tags of the query itself"),
+                )
+            )
+        rows.append(
+            Row(
+                what=f"fashion, {missing:.0%} of tags removed: what photo and colours keep",
+                value=1.0,
+                target=0.98,
+                peer="tags themselves",
+                peer_value=mean(f"tags of the query itself{_said(missing)}")
+                / mean("tags of the query itself"),
+            )
+        )
+    return rows
