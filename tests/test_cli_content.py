@@ -157,6 +157,54 @@ def test_archives_are_read_without_being_unpacked(home, run, tmp_path):
     assert json.loads(out)["image"]["encoded"] == 18
 
 
+@pytest.fixture
+def clicked(home, run, tmp_path):
+    """Visits keep to a colour; the mugs numbered 4 and 5 of each are never clicked."""
+    lines = ["session_id,item_id,timestamp"]
+    for visit in range(200):
+        colour = tuple(COLOURS)[visit % 3]
+        for step in range(3):
+            second = 1_700_000_000 + visit * 4_000 + step
+            lines.append(f"s{visit},{colour}-{(visit // 3 + step) % 4},{second}")
+    for n in range(12):  # twelve more of which something is known
+        colour = tuple(COLOURS)[n % 3]
+        (home / f"extra-{n}.png").write_bytes(picture(COLOURS[colour], 50 + n))
+        for visit in range(6):
+            second = 1_900_000_000 + (n * 6 + visit) * 4_000
+            lines += [f"x{n}.{visit},extra-{n},{second}", f"x{n}.{visit},{colour}-0,{second + 5}"]
+    items = [json.dumps({"item_id": f"extra-{n}", "name": f"Extra {n}"}) for n in range(12)]
+    (tmp_path / "more.jsonl").write_text("\n".join(items) + "\n")
+    (tmp_path / "clicks.csv").write_text("\n".join(lines) + "\n")
+    code, _, err = run("import", tmp_path / "clicks.csv", tmp_path / "more.jsonl")
+    assert code == 0, err
+
+
+@pytest.mark.usefixtures("clicked")
+def test_what_nobody_clicked_is_placed_by_its_content(home, run):
+    code, _, err = run("train", "-m", "sequential_rules")
+    assert code == 0, err
+    code, _, err = run("cold")
+    assert code == 2
+    assert "run: momentary encode" in err.replace("\n", " ")
+    run("encode", home)
+    code, out, err = run("train", "-m", "sequential_rules", "--json")
+    assert code == 0, err
+    assert "recall_of_new_when_new" in json.loads(out)["placement"]
+    code, out, err = run("cold", "--json")
+    assert code == 0, err
+    found = {each["item_id"]: each for each in json.loads(out)}
+    assert {"red-4", "red-5", "blue-4", "green-5"} <= set(found)
+    assert found["red-4"]["like"].startswith("red") or found["red-4"]["like"].startswith("extra")
+    code, out, err = run("cold", "-k", 3)
+    assert "that the model has never seen have a place" in out
+    code, out, err = run("recommend", "red-0", "red-1", "-k", 8, "--json")
+    assert code == 0, err
+    listed = {each["item_id"]: each for each in json.loads(out)}
+    new = [each for each in listed if each[-2:] in ("-4", "-5") and "extra" not in each]
+    assert new[0].startswith("red")
+    assert any("new here; like" in why for each in listed.values() for why in each["reasons"])
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

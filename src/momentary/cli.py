@@ -265,6 +265,9 @@ def train(
             bundle = train_bundle(
                 log, scorer, rng=rng, progress=bar(f"train {model}"), course=course
             )
+            bundle = cli_content.with_placement(
+                workspace, bundle, log.sessions, rng=rng, progress=bar("place")
+            )
         store = ModelStore(workspace.models)
         version = store.add(bundle, now=datetime.now(UTC))
         if promote:
@@ -437,7 +440,7 @@ def recommend(
 
     conditions = read_rules(rules)
     recommender, bundle = _recommender(home, model)
-    known = [bundle.items.index(item) for item in items or []]
+    known = [recommender.items.index(item) for item in items or []]
     unknown = [item for item, at in zip(items or [], known, strict=True) if at < 0]
     users = _place(bundle, user) if user else [-1]
     session = Sessions.from_lists([[at for at in known if at >= 0]], users=users)
@@ -528,6 +531,7 @@ for content_command in (
     cli_content.encode,
     cli_content.similar,
     cli_content.search,
+    cli_content.cold,
     cli_content.playlist,
     cli_content.dissect,
 ):
@@ -600,11 +604,10 @@ def _workspace(home: Path | None) -> Workspace:
 
 def _recommender(home: Path | None, model: str) -> tuple[Recommender, Bundle]:
     from momentary.models.artifact import ModelStore
-    from momentary.recommend.assembly import assemble
 
     with _workspace(home) as workspace:
         bundle = ModelStore(workspace.models).load(model)
-        return assemble(bundle, workspace.catalog.table(bundle.items.ids)), bundle
+        return cli_content.recommender_of(workspace, bundle), bundle
 
 
 def _place(bundle: Bundle, user: str) -> IntArray:

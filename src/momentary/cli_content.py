@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from momentary.encoders.defaults import Kit
     from momentary.encoders.protocol import Modality
     from momentary.encoders.store import EncodeReport
+    from momentary.models.artifact import Bundle
+    from momentary.recommend.assortment import Assortment
+    from momentary.recommend.content import ContentIndex
     from momentary.recommend.pipeline import Recommender
-    from momentary.types import FloatArray, Item, Progress, Recommendation
+    from momentary.types import FloatArray, Item, Progress, Recommendation, Sessions
 
 console = Console(stderr=True)
 _out = Console()
@@ -130,10 +133,7 @@ def similar(
     from momentary.recommend.alike import AlikeConfig, items_like
 
     with _workspace(home) as workspace:
-        recommender, weights = _recommender_or_none(workspace, model)
-        index = _index_or_none(workspace, weights)
-        if index is None:
-            recommender, _ = _required(workspace, model)
+        recommender, index = _known(workspace, model)
         found = items_like(
             item,
             recommender=recommender,
@@ -143,6 +143,46 @@ def similar(
             config=AlikeConfig(tolerance=2.5 if drop_outliers else None),
         )
         _print_items(found, workspace, json=json)
+
+
+def cold(
+    home: Home = None,
+    k: Count = 20,
+    model: Annotated[str, typer.Option(help="A version, or an alias.")] = "prod",
+    json: Json = False,
+) -> None:
+    """Where items stand that the model has never seen: what they are like, and how sure that is.
+
+    Example: momentary cold -k 10
+    """
+    import msgspec
+    from rich.table import Table
+
+    from momentary.models.artifact import ModelStore
+    from momentary.recommend.newcomers import newcomers
+
+    with _workspace(home) as workspace:
+        bundle = ModelStore(workspace.models).load(model)
+        if bundle.placement is None:
+            raise SettingsError(
+                "The model was trained before anything was encoded; run: momentary encode, then "
+                "momentary train"
+            )
+        recommender, found = _assembled(workspace, bundle)
+        listed = newcomers(found, recommender, k=k)
+    if json:
+        _print_json(msgspec.to_builtins(listed))
+        return
+    total = 0 if found.placed is None else len(found.placed)
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("new item", "sure", "like", "rank after it", "why"):
+        table.add_column(column)
+    for each in listed:
+        why, rank = escape("; ".join(each.reasons)), f"{each.rank_after:,} of {each.items:,}"
+        name, like = each.name or each.item_id, each.like_name or each.like
+        table.add_row(escape(name), f"{each.confidence:.0%}", escape(like), rank, why)
+    _out.print(table)
+    _out.print(f"{total:,} items that the model has never seen have a place.")
 
 
 def playlist(
@@ -177,8 +217,7 @@ def playlist(
     except ValueError as error:
         raise SettingsError(str(error)) from error
     with _workspace(home) as workspace:
-        _, weights = _recommender_or_none(workspace, "prod")
-        index = _index_or_none(workspace, weights)
+        _, index = _known(workspace, "prod")
         if index is None:
             raise SettingsError("Nothing is encoded yet; run: momentary encode")
         wanted = Walk(
@@ -356,34 +395,54 @@ def _workspace(home: Path | None) -> Workspace:
     return Workspace.open(home or load_settings(environ=os.environ).home)
 
 
-def _required(workspace: Workspace, model: str) -> tuple[Recommender, dict[str, float]]:
-    from momentary.models.artifact import ModelStore
-    from momentary.recommend.assembly import assemble
+def with_placement(workspace: Workspace, bundle: Bundle, sessions: Sessions, **how: Any) -> Bundle:  # noqa: ANN401
+    """A bundle that can place what nobody touched, where content was encoded; see `placing`."""
+    from dataclasses import replace
 
-    bundle = ModelStore(workspace.models).load(model)
-    return assemble(bundle, workspace.catalog.table(bundle.items.ids)), {}
-
-
-def _recommender_or_none(
-    workspace: Workspace, model: str
-) -> tuple[Recommender | None, dict[str, float]]:
-    """The model, if there is one, and the weights of the views that it learned."""
-    from momentary.models.artifact import ModelStore
-
-    store = ModelStore(workspace.models)
-    if model == "prod" and "prod" not in store.aliases():
-        return None, {}
-    return _required(workspace, model)
-
-
-def _index_or_none(workspace: Workspace, weights: dict[str, float]) -> Any:  # noqa: ANN401
-    """The items by likeness; None where nothing is encoded."""
     from momentary.encoders.store import FILE
     from momentary.recommend.encoded import read_encoded
+    from momentary.recommend.placing import learn_placement
 
     if not (workspace.root / FILE).is_file():
-        return None
-    return read_encoded(workspace.catalog, workspace.root / FILE).index(weights)
+        return bundle
+    encoded = read_encoded(workspace.catalog, workspace.root / FILE)
+    placement = learn_placement(bundle, sessions, encoded, **how)
+    if placement is None:
+        return bundle
+    figures = {name: round(value, 4) for name, value in placement.config.figures.items()}
+    return replace(bundle, placement=placement, facts={**bundle.facts, "placement": figures})
+
+
+def recommender_of(workspace: Workspace, bundle: Bundle) -> Recommender:
+    """What recommends from a bundle and the workspace's content, new items included."""
+    return _assembled(workspace, bundle)[0]
+
+
+def _assembled(workspace: Workspace, bundle: Bundle) -> tuple[Recommender, Assortment]:
+    from momentary.encoders.store import FILE
+    from momentary.recommend.assortment import Assortment
+
+    found = Assortment.read(bundle, workspace.catalog, workspace.root / FILE)
+    extended = found.extended()
+    table = workspace.catalog.table(extended.items.ids)
+    return found.recommender(table, bundle=extended), found
+
+
+def _known(workspace: Workspace, model: str) -> tuple[Recommender | None, ContentIndex | None]:
+    """The model, if there is one, and the items by likeness, if something is encoded.
+
+    Raises:
+        MomentaryError: If there is neither.
+    """
+    from momentary.encoders.store import FILE
+    from momentary.models.artifact import ModelStore
+    from momentary.recommend.encoded import read_encoded
+
+    store, file = ModelStore(workspace.models), workspace.root / FILE
+    if file.is_file() and model == "prod" and "prod" not in store.aliases():
+        return None, read_encoded(workspace.catalog, file).index()
+    recommender, found = _assembled(workspace, store.load(model))
+    return recommender, found.index
 
 
 def _print_items(found: list[Recommendation], workspace: Workspace, *, json: bool) -> None:

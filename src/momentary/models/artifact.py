@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -27,6 +27,11 @@ from momentary import __version__
 from momentary.data.vocabulary import Vocabulary
 from momentary.errors import ArtifactError, SettingsError
 from momentary.models.protocol import Scorer
+
+if TYPE_CHECKING:
+    from momentary.models.placement import Placement
+
+_PLACEMENT = "placement.safetensors"
 
 FORMAT = 1
 """Raised when old bundles can no longer be read."""
@@ -94,12 +99,15 @@ class Bundle:
         items: Outside ids in the order of the item indices.
         facts: What a reader wants to know: data, sizes, metrics; JSON values only.
         version: Name of the folder, "" before it is saved.
+        placement: How items that nobody touched are placed among the others; None where nothing
+            was encoded when the models were trained.
     """
 
     scorers: Mapping[str, Scorer]
     items: Vocabulary
     facts: Mapping[str, Any]
     version: str = ""
+    placement: Placement | None = None
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -115,6 +123,7 @@ class _Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     items_sha256: str
     scorers: dict[str, _Part]
     facts: dict[str, Any]
+    placement: _Part | None = None
 
 
 def save(bundle: Bundle, folder: Path, *, now: datetime) -> None:
@@ -131,13 +140,18 @@ def save(bundle: Bundle, folder: Path, *, now: datetime) -> None:
         parts = {}
         for role, scorer in bundle.scorers.items():
             file = draft / f"{role}.safetensors"
-            arrays = {name: np.ascontiguousarray(array) for name, array in scorer.state().items()}
-            save_file(arrays, file)
+            save_file(_whole(scorer.state()), file)
             parts[role] = _Part(
                 kind=scorer.kind,
                 config={name: _json(value) for name, value in asdict(scorer.config).items()},
                 sha256=_sha256(file),
             )
+        placement = None
+        if bundle.placement is not None:
+            file = draft / _PLACEMENT
+            save_file(_whole(bundle.placement.state()), file)
+            settings = bundle.placement.settings()
+            placement = _Part(kind="placement", config=settings, sha256=_sha256(file))
         items = draft / "items.json"
         items.write_bytes(msgspec.json.encode(bundle.items.ids))
         manifest = _Manifest(
@@ -147,6 +161,7 @@ def save(bundle: Bundle, folder: Path, *, now: datetime) -> None:
             items_sha256=_sha256(items),
             scorers=parts,
             facts=dict(bundle.facts),
+            placement=placement,
         )
         pretty = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
         (draft / "manifest.json").write_bytes(pretty + b"\n")
@@ -173,17 +188,34 @@ def load(folder: Path) -> Bundle:
         file = folder / f"{role}.safetensors"
         _check(file, part.sha256)
         model_type = type(make(part.kind, part.config))
-        try:
-            arrays = load_file(file)
-        except SafetensorError as error:
-            raise ArtifactError(f"{file} cannot be read: {error}. Train again.") from error
-        scorers[role] = model_type.from_state(make(part.kind, part.config).config, arrays)
+        scorers[role] = model_type.from_state(make(part.kind, part.config).config, _arrays(file))
     return Bundle(
         scorers=scorers,
         items=Vocabulary(msgspec.json.decode(items_file.read_bytes(), type=list[str])),
         facts=manifest.facts,
         version=folder.name,
+        placement=None if manifest.placement is None else _placement(folder, manifest.placement),
     )
+
+
+def _placement(folder: Path, part: _Part) -> Placement:
+    from momentary.models.placement import Placement, PlacementConfig
+
+    file = folder / _PLACEMENT
+    _check(file, part.sha256)
+    config = msgspec.convert(part.config, PlacementConfig, strict=False)
+    return Placement.from_state(config, _arrays(file))
+
+
+def _arrays(file: Path) -> dict[str, Any]:
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise ArtifactError(f"{file} cannot be read: {error}. Train again.") from error
+
+
+def _whole(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: np.ascontiguousarray(array) for name, array in state.items()}
 
 
 def read_manifest(folder: Path) -> _Manifest:

@@ -250,6 +250,11 @@ class ContentFactor:
         share = np.divide(explained, prior, out=np.zeros_like(explained), where=prior > 0)
         return np.asarray(np.clip(share, 0, 1), dtype=np.float32)
 
+    def widths(self) -> dict[str, int]:
+        """The views that `fit` saw, and how wide each is."""
+        learned = require_fitted(self._learned, self)
+        return {name: int(view.shape[1]) for name, view in learned.landmarks.items()}
+
     def state(self) -> dict[str, NDArray[Any]]:
         """What `fit` learned; sparse views as three arrays."""
         learned = require_fitted(self._learned, self)

@@ -313,6 +313,32 @@ class GRU4Rec:
         biases[self._unseen] = -np.inf
         return network.items, biases
 
+    def item_rows(self) -> tuple[FloatArray, BoolArray]:
+        """Vector, bias and, unless tied, input of every item; and whether it was trained."""
+        network = self._fitted()
+        trained = np.ones(len(network.items), dtype=np.bool_)
+        trained[self._unseen] = False
+        return np.concatenate(list(network.tables.values()), axis=1), trained
+
+    def with_items(self, rows: FloatArray) -> Self:
+        """The same network with more items behind its own, as if it had learned their rows."""
+        tables = self._fitted().tables
+        edges = np.cumsum([table.shape[1] for table in tables.values()])[:-1]
+        parts = np.split(rows.astype(np.float32, copy=False), edges, axis=1)
+        grown = {
+            name: np.concatenate([table, part])
+            for (name, table), part in zip(tables.items(), parts, strict=True)
+        }
+        return self.from_state(self._config, {**self.state(), **grown})
+
+    def tuned(self, rows: FloatArray, *, scale: float, offset: float) -> FloatArray:
+        """Rows whose scores are scale * score + offset; how their clicks enter stays, if it can."""
+        units = self._config.units[-1]
+        changed = rows.copy()
+        changed[:, : units + 1] *= np.float32(scale)
+        changed[:, units] += np.float32(offset)
+        return changed
+
     def score_states(self, states: FloatArray) -> FloatArray:
         """Score every item from the memory; items never trained share the lowest score."""
         network = self._fitted()

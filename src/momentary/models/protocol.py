@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from momentary.learn.course import DEFAULT_COURSE, Course
-from momentary.types import FloatArray, IntArray, Progress, Sessions, silent
+from momentary.types import BoolArray, FloatArray, IntArray, Progress, Sessions, silent
 
 Arrays = dict[str, NDArray[Any]]
 """A fitted model's numbers by name; numbers only, so that they are saved without pickle."""
@@ -130,6 +130,28 @@ class Factored(Incremental, Protocol):
 
     def queries(self, states: FloatArray) -> FloatArray:
         """What the item vectors are multiplied with. Shape (count, width)."""
+        ...
+
+
+@runtime_checkable
+class Placeable(Scorer, Protocol):
+    """A model that knows each item by a row of numbers, so that more items can be placed.
+
+    Laws: `with_items` scores the items that the model had as before; a model's own rows, placed
+    again, score the same as the items that they are of; and rows that were `tuned` score
+    scale * score + offset.
+    """
+
+    def item_rows(self) -> tuple[FloatArray, BoolArray]:
+        """Every item's row, and whether training saw the item. Shapes (items, width), (items,)."""
+        ...
+
+    def with_items(self, rows: FloatArray) -> Self:
+        """The same model with more items behind its own. Shape (items more, width)."""
+        ...
+
+    def tuned(self, rows: FloatArray, *, scale: float, offset: float) -> FloatArray:
+        """Rows with other scores. Shape (rows, width)."""
         ...
 
 

@@ -10,6 +10,9 @@ import numpy as np
 from momentary.errors import DataError
 from momentary.types import BoolArray, FloatArray, IntArray, ObjectArray
 
+_SAMPLED = 2_000
+_AT_ONCE = 4_096
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alike:
@@ -135,8 +138,7 @@ class ContentIndex:
             DataError: If the item is unknown.
         """
         row = self._row(item_id)
-        query = {name: view.unit[row : row + 1] for name, view in self._views.items()}
-        return self._answer(self._by_view(query, moved=True), k=k, row=row)
+        return self._answer(self._about(row), k=k, row=row)
 
     def likeness(self, item_id: str) -> FloatArray:
         """How alike every item is to one of them, itself and gone ones very little. Shape (items,).
@@ -145,11 +147,39 @@ class ContentIndex:
             DataError: If the item is unknown.
         """
         row = self._row(item_id)
-        query = {name: view.unit[row : row + 1] for name, view in self._views.items()}
-        parts = self._by_view(query, moved=True)
-        if self._attributes:
-            parts["tags"] = self._tags(row)
+        parts = self._about(row)
         return self._listable(self._fused(parts)[0], row)
+
+    def parts(self, item_id: str) -> dict[str, tuple[FloatArray, BoolArray]]:
+        """By view, and for "tags", how near every item is to one, and whether both have the view.
+
+        Shapes (items,), (items,); what one of two lacks is 0.
+
+        Raises:
+            DataError: If the item is unknown.
+        """
+        found = self._about(self._row(item_id))
+        return {name: (near[0] * there[0], there[0]) for name, (near, there) in found.items()}
+
+    def directions(self, *, width: int = 128) -> FloatArray:
+        """The principal directions of a sample of the items' `fused` vectors. (numbers, width)."""
+        sample = self.fused(self._ids[:: max(len(self._ids) // _SAMPLED, 1)])
+        _, _, found = np.linalg.svd(sample, full_matrices=False)
+        return np.asarray(found[:width].T, dtype=np.float32)
+
+    def compact(self, item_ids: Sequence[str], directions: FloatArray) -> FloatArray:
+        """As `fused`, in fewer numbers. Shape (items, width).
+
+        Args:
+            item_ids: Which.
+            directions: From this index; views that came later count for nothing.
+        """
+        found = np.zeros((len(item_ids), directions.shape[1]), dtype=np.float32)
+        for start in range(0, len(item_ids), _AT_ONCE):
+            part = self.fused(item_ids[start : start + _AT_ONCE])
+            found[start : start + _AT_ONCE] = part[:, : len(directions)] @ directions
+        lengths = np.linalg.norm(found, axis=1, keepdims=True)
+        return np.asarray(found / np.where(lengths > 0, lengths, 1), dtype=np.float32)
 
     def compare(self, item_id: str, others: Sequence[str]) -> list[Alike]:
         """How one item is like some others, in their order; those without content are left out.
@@ -159,10 +189,7 @@ class ContentIndex:
         """
         row = self._row(item_id)
         rows = [self._rows[each] for each in others if each in self._rows]
-        query = {name: view.unit[row : row + 1] for name, view in self._views.items()}
-        parts = self._by_view(query, moved=True)
-        if self._attributes:
-            parts["tags"] = self._tags(row)
+        parts = self._about(row)
         fused = self._fused(parts)[0]
         return [self._alike(parts, fused, item, row=row) for item in rows]
 
@@ -206,6 +233,14 @@ class ContentIndex:
         if item_id not in self._rows:
             raise DataError(f"item {item_id!r} has no content here; encode it first.")
         return self._rows[item_id]
+
+    def _about(self, row: int) -> dict[str, tuple[FloatArray, BoolArray]]:
+        """How near every item is to one, by view and by attributes. Shapes (1, items)."""
+        query = {name: view.unit[row : row + 1] for name, view in self._views.items()}
+        parts = self._by_view(query, moved=True)
+        if self._attributes:
+            parts["tags"] = self._tags(row)
+        return parts
 
     def _by_view(
         self, query: Mapping[str, FloatArray], *, moved: bool = False
@@ -252,8 +287,6 @@ class ContentIndex:
     ) -> list[Alike]:
         if k < 1:
             raise DataError(f"k is {k}; it must be 1 or more.")
-        if row >= 0 and self._attributes:
-            parts["tags"] = self._tags(row)
         fused = self._listable(self._fused(parts)[0], row)
         best = np.argsort(-fused, kind="stable")[:k]
         return [
