@@ -207,6 +207,7 @@ def playlist(
     """
     import msgspec
 
+    from momentary.encoders.store import FILE
     from momentary.recommend.playlist import PlaylistConfig
     from momentary.recommend.rules import read_rules
     from momentary.recommend.walks import Walk, walk
@@ -217,9 +218,11 @@ def playlist(
     except ValueError as error:
         raise SettingsError(str(error)) from error
     with _workspace(home) as workspace:
+        if not (workspace.root / FILE).is_file():
+            raise SettingsError("Nothing is encoded yet; run: momentary encode")
         _, index = _known(workspace, "prod")
         if index is None:
-            raise SettingsError("Nothing is encoded yet; run: momentary encode")
+            raise SettingsError("No item has content yet; run: momentary encode")
         wanted = Walk(
             start=start,
             end=to,

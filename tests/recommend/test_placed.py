@@ -128,16 +128,17 @@ def test_behaviour_takes_over_as_clicks_arrive(bundle, world):
     assortment = Assortment(bundle, encoded)
     clicked = Sessions.from_lists([[items.index(f"g1-{n:02d}") for n in (2, 3, 4)]])
 
-    def rank_after(visits):
+    def standing(visits):
         company = Company(visits=visits, beside={f"g1-{n:02d}": visits for n in range(6)})
         assortment.set_company({"g3-12": company})
         extended = assortment.extended()
         scores = extended.scorers["main"].score(clicked)[0]
-        return int((scores >= scores[extended.items.index("g3-12")]).sum())
+        own = scores[extended.items.index("g3-12")]
+        return float(own), int((scores >= own).sum())
 
-    none, few, many = (rank_after(visits) for visits in (0, 4, 400))
-    assert none > few > many or none > few >= many
-    assert many <= SIZE + NEW
+    scores, ranks = zip(*(standing(visits) for visits in (0, 2, 20, 400)), strict=True)
+    assert scores[0] < scores[1] < scores[2] < scores[3]
+    assert ranks[3] < min(SIZE, ranks[0])
 
 
 def test_what_stands_beside_a_new_item_is_related_to_it_both_ways(bundle, world):

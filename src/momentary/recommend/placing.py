@@ -87,10 +87,10 @@ def learn_placement(
         None where fewer than `LEAST_ITEMS` known items have content.
     """
     scorer = bundle.scorers["main"]
-    known = _known(encoded, bundle.items, scorer)
+    counts = np.bincount(sessions.items, minlength=len(bundle.items)).astype(np.float64)
+    known = _known(encoded, bundle.items, scorer, counts=counts)
     if len(known.rows) < LEAST_ITEMS or not encoded.views:
         return None
-    counts = np.bincount(sessions.items, minlength=len(bundle.items)).astype(np.float64)
     asked, targets = _questions(sessions, rng)
     new = np.sort(rng.permutation(len(known.rows))[: int(_NEW * len(known.rows))])
     steps = 3 + len(_RIDGES) if isinstance(scorer, Placeable) else 3
@@ -255,13 +255,14 @@ def _rows_of(content: Content, chosen: BoolArray) -> Content:
     return {name: view[np.flatnonzero(chosen)] for name, view in content.items()}
 
 
-def _known(encoded: Encoded, items: Vocabulary, scorer: Scorer) -> _Known:
+def _known(encoded: Encoded, items: Vocabulary, scorer: Scorer, *, counts: Floats) -> _Known:
     columns = items.indices(encoded.item_ids)
     usable = columns >= 0
     there = np.zeros(len(columns), dtype=np.bool_)
     for vectors in encoded.views.values():
         there |= np.any(vectors != 0, axis=1)
     usable &= there
+    usable[usable] = counts[columns[usable]] > 0
     if isinstance(scorer, Placeable):
         _, trained = scorer.item_rows()
         usable[usable] = trained[columns[usable]]
