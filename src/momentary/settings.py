@@ -56,6 +56,9 @@ class ServeSettings:
         max_media_bytes: Largest picture, sound or film, read or uploaded.
         shutdown_s: Time that open requests are given to end when the server stops.
         request_s: Time in which a request must have come whole, from its first byte to its last.
+        otlp_url: Where an OpenTelemetry collector takes traces over HTTP, such as
+            "http://127.0.0.1:4318"; empty: nothing is traced.
+        trace_share: Share of the requests without a trace of their own that are traced.
         rules: Rule sets by name, as requests write them; a file alone can hold them.
         scenarios: Defaults by kind of list, such as {"home": {"k": 12}}; a file alone can hold
             them.
@@ -80,6 +83,8 @@ class ServeSettings:
     max_media_bytes: int = 20_000_000
     shutdown_s: int = 10
     request_s: int = 30
+    otlp_url: str = ""
+    trace_share: float = 1.0
     rules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     scenarios: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -96,17 +101,8 @@ class ServeSettings:
         _check_prefixes(self.media_urls)
         for key in self.api_keys:
             read_key(key)
-        for origin in self.cors_origins:
-            if not _ORIGIN.fullmatch(origin):
-                raise SettingsError(
-                    f"serve.cors_origins holds {origin!r}; write a site as a browser names it, "
-                    "such as 'https://shop.example', without a path."
-                )
-        if self.state_url is not None and not _REDIS.match(self.state_url):
-            raise SettingsError(
-                "serve.state_url is not of the form redis://HOST:PORT/0 (rediss:// and unix:// "
-                "work, too); leave it out to keep visits in memory."
-            )
+        _check_origins(self.cors_origins)
+        _check_tracing(self.otlp_url, share=self.trace_share)
         if not 0 <= self.rate_limit <= 1e9:
             raise SettingsError(
                 f"serve.rate_limit is {self.rate_limit}; it must be 0 (no limit) or above."
@@ -331,3 +327,19 @@ def _check_prefixes(urls: Iterable[str]) -> None:
 def _check_range(name: str, value: int, low: int, high: int) -> None:  # noqa: PLR0917
     if not low <= value <= high:
         raise SettingsError(f"{name} is {value}; it must be from {low} to {high}.")
+
+
+def _check_origins(origins: tuple[str, ...]) -> None:
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise SettingsError(
+                f"serve.cors_origins holds {origin!r}; write a site as a browser names it, "
+                "such as 'https://shop.example', without a path."
+            )
+
+
+def _check_tracing(url: str, *, share: float) -> None:
+    if url and not _ORIGIN.match(url):
+        raise SettingsError(f"serve.otlp_url is {url!r}; write http://HOST:PORT, or leave it out.")
+    if not 0 <= share <= 1:
+        raise SettingsError(f"serve.trace_share is {share}; it must be from 0 to 1.")

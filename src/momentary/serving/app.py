@@ -30,6 +30,7 @@ from momentary.serving.http import (
 )
 from momentary.serving.problems import Problem
 from momentary.serving.routes import Routes
+from momentary.serving.tracing import Http, Tracing, tracing_of
 from momentary.settings import ServeSettings
 
 _LOGGER = logging.getLogger(__name__)
@@ -84,7 +85,11 @@ def create_app(
         )
         undo.pop_all()
     routes = Routes(engine, workspace, settings=limits)
-    return Application(engine, routes, settings=limits)
+    app = Application(engine, routes, settings=limits)
+    tracing = tracing_of(limits)
+    if tracing is not None:
+        app.trace(tracing)
+    return app
 
 
 class Application:
@@ -96,6 +101,8 @@ class Application:
 
     def __init__(self, engine: Engine, routes: Routes, *, settings: ServeSettings) -> None:
         self.engine = engine
+        self._tracing: Tracing | None = None
+        self._http: Http = self._measured
         self._routes = routes
         self._settings = settings
         self._access = Access(settings)
@@ -109,17 +116,25 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, or the start and the end of the server."""
         if scope["type"] == "http":
-            await self._measured(scope, receive, send)
+            await self._http(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         else:
             await receive()
             await send({"type": "websocket.close", "code": 1000})
 
+    def trace(self, tracing: Tracing) -> None:
+        """Make spans of the requests and the stages from now on; `close` closes `tracing`."""
+        self._tracing = tracing
+        self._http = tracing.around(self._measured, route=_route_of)
+        self.engine.measures.stage = tracing.stages(self.engine.measures.stage)
+
     def close(self) -> None:
         """Settle what waits and close the event log."""
         self.engine.close()
         self._routes.close()
+        if self._tracing is not None:
+            self._tracing.close()
 
     async def _measured(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve, and count the answer under the name of its route: paths are without number."""
@@ -226,6 +241,10 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 async def _on_error(_request: Request, _error: Exception) -> Response:
     return _problem_response(_failed())
+
+
+def _route_of(scope: Scope) -> str:
+    return _route_name(encoded_path(scope))
 
 
 def _route_name(path: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from momentary.serving.tracing import Stages
+
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 _LATENCY_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 1.0)
@@ -30,7 +32,7 @@ class Measures:
             buckets=_LATENCY_S,
             registry=registry,
         )
-        self.stage = Histogram(
+        self.stage: Stages = Histogram(
             "momentary_stage_seconds",
             "Time of one tick by stage: recall of visits, ranking, commit to the disk.",
             ("stage",),
