@@ -102,6 +102,7 @@ class ServeSettings:
         for key in self.api_keys:
             read_key(key)
         _check_origins(self.cors_origins)
+        _check_state(self.state_url)
         _check_tracing(self.otlp_url, share=self.trace_share)
         if not 0 <= self.rate_limit <= 1e9:
             raise SettingsError(
@@ -336,6 +337,14 @@ def _check_origins(origins: tuple[str, ...]) -> None:
                 f"serve.cors_origins holds {origin!r}; write a site as a browser names it, "
                 "such as 'https://shop.example', without a path."
             )
+
+
+def _check_state(url: str | None) -> None:
+    if url is not None and not _REDIS.match(url):
+        raise SettingsError(
+            "serve.state_url is not of the form redis://HOST:PORT/0 (rediss:// and unix:// "
+            "work, too); leave it out to keep visits in memory."
+        )
 
 
 def _check_tracing(url: str, *, share: float) -> None:
