@@ -36,6 +36,26 @@ def test_a_visit_from_click_to_feedback(client):
     )
 
 
+def test_rules_and_scenarios(client):
+    stored = client.put_rules("cheap", {"allow": "price < 3", "max_per": {"brand": 1}})
+    assert (stored.name, stored.source, stored.items) == ("cheap", "workspace", 3)
+    assert [each.name for each in client.rule_sets()] == ["cheap"]
+    assert client.get_rules("cheap").rules["allow"] == "price < 3"
+    assert len(client.recommend(rule_sets=["cheap"], scenario="home").items) == 2
+    lifted = client.recommend(
+        rules={"boosts": [{"when": "price == 7", "add": 9}], "explore": {"share": 0.5}}, k=4
+    )
+    assert any(each.propensity is not None for each in lifted.items)
+    assert client.similar("i1", allow="price > 10", k=3).items
+    popular = client.popular(rule_sets="cheap", in_stock=True).items
+    assert {each.item_id for each in popular} <= {"tea/green", "milk 1 l", "brötchen"}
+    assert {each.name for each in client.scenarios()} == {"home", "product", "basket", "mail"}
+    client.delete_rules("cheap")
+    with pytest.raises(ClientError, match="cannot stand here") as refused:
+        client.recommend(rules={"deny": "price =< 3"})
+    assert (refused.value.field, refused.value.place) == ("rules.deny", (1, 7))
+
+
 def test_a_repeated_event_counts_once(client):
     event = {"item_id": "i1", "event_type": "view_item", "session_id": "c2", "event_id": "same"}
     assert client.record_many([event, event]).accepted == 1

@@ -13,7 +13,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Required, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
@@ -31,12 +31,104 @@ class ClientError(MomentaryError):
     Attributes:
         status: Of the answer; 0 if there was none.
         field: What in the request was at fault, if the service said so.
+        place: In a condition of rules, line and column of the fault, from 1.
     """
 
-    def __init__(self, message: str, *, status: int, field: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        field: str | None = None,
+        place: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.field = field
+        self.place = place
+
+
+class Boost(TypedDict, total=False):
+    """Lifts or lowers the items for which the condition `when` holds."""
+
+    when: Required[str]
+    multiply: float
+    add: float
+
+
+class Pin(TypedDict):
+    """Puts an item on a place, from 1."""
+
+    item_id: str
+    rank: int
+
+
+class Diversity(TypedDict, total=False):
+    """Avoids what is alike `by` an attribute, or by "content"."""
+
+    by: str
+    strength: float
+
+
+class Explore(TypedDict, total=False):
+    """Leaves a share of the places to chance."""
+
+    share: Required[float]
+    pool: int
+
+
+Values = Mapping[str, Sequence[str]]
+"""Attribute -> values."""
+
+
+class Rules(TypedDict, total=False):
+    """What may stand on a list, and where; docs/guide/rules.md says it all."""
+
+    allow: str | Values | Sequence[str | Values]
+    deny: str | Values | Sequence[str | Values]
+    exclude_seen: bool
+    in_stock: bool
+    price_min: float
+    price_max: float
+    max_per: Mapping[str, int]
+    exclude_items: Sequence[str]
+    boosts: Sequence[Boost]
+    pins: Sequence[Pin]
+    diversity: Diversity
+    explore: Explore
+    unknown: Literal["refuse", "empty"]
+
+
+class QueryRules(TypedDict, total=False):
+    """Rules of a list without a visit."""
+
+    scenario: str
+    rule_sets: str
+    allow: str
+    deny: str
+    in_stock: bool
+    price_min: float
+    price_max: float
+
+
+class RuleSet(msgspec.Struct, frozen=True, kw_only=True):
+    """Rules that have a name, and how many items they let through now."""
+
+    name: str
+    source: str
+    rules: Mapping[str, Any]
+    items: int
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True):
+    """The defaults of one kind of list."""
+
+    name: str
+    k: int
+    scorer: str
+    explain: bool
+    rules: Mapping[str, Any]
+    rule_sets: tuple[str, ...]
 
 
 class Recommended(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +139,7 @@ class Recommended(msgspec.Struct, frozen=True, kw_only=True):
     rank: int
     reasons: tuple[str, ...] = ()
     name: str | None = None
+    propensity: float | None = None
 
 
 class Recommendations(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,9 +186,19 @@ class _Models(msgspec.Struct, frozen=True):
     models: list[SavedModel]
 
 
+class _RuleSets(msgspec.Struct, frozen=True):
+    rule_sets: list[RuleSet]
+
+
+class _Scenarios(msgspec.Struct, frozen=True):
+    scenarios: list[Scenario]
+
+
 class _Problem(msgspec.Struct, frozen=True):
     detail: str = ""
     field: str | None = None
+    line: int | None = None
+    column: int | None = None
 
 
 class Client:
@@ -168,16 +271,28 @@ class Client:
         anonymous_id: str | None = None,
         items: Sequence[str] = (),
         event: Mapping[str, Any] | None = None,
-        **wish: Any,  # noqa: ANN401 - k, rules, explain
+        scenario: str | None = None,
+        rule_sets: Sequence[str] = (),
+        rules: Rules | None = None,
+        k: int | None = None,
+        explain: bool | None = None,
     ) -> Recommendations:
-        """Say what comes next, after recording `event`; `items` are a basket in progress."""
+        """Say what comes next, after recording `event`; `items` are a basket in progress.
+
+        Raises:
+            ClientError: With the place in the condition, if a rule cannot be followed.
+        """
         ids = {"session_id": session_id, "user_id": user_id, "anonymous_id": anonymous_id}
         body: dict[str, Any] = {name: each for name, each in ids.items() if each is not None}
         if items:
             body["items"] = list(items)
         if event is not None:
             body["event"] = _named(event)
-        return self._ask("POST", "/v1/recommend", Recommendations, body=body | wish)
+        if rule_sets:
+            body["rule_sets"] = list(rule_sets)
+        wish = {"scenario": scenario, "rules": rules, "k": k, "explain": explain}
+        body |= {name: each for name, each in wish.items() if each is not None}
+        return self._ask("POST", "/v1/recommend", Recommendations, body=body)
 
     def feedback(
         self,
@@ -192,25 +307,47 @@ class Client:
         body = {"event_type": event_type, "event_id": secrets.token_hex(16), **body}
         return self._ask("POST", "/v1/feedback", Recorded, body=body)
 
-    def similar(self, item_id: str, *, k: int = 20, explain: bool = False) -> Recommendations:
+    def similar(
+        self, item_id: str, *, k: int = 20, explain: bool = False, **rules: Unpack[QueryRules]
+    ) -> Recommendations:
         """Items like one item."""
-        return self._list(f"/v1/items/{_part(item_id)}/similar", k=k, explain=explain)
+        return self._list(f"/v1/items/{_part(item_id)}/similar", k=k, explain=explain, **rules)
 
     def together(self, item_id: str, *, k: int = 20) -> Recommendations:
         """Items that are bought with one item."""
         return self._list(f"/v1/items/{_part(item_id)}/together", k=k)
 
-    def popular(self, *, k: int = 20) -> Recommendations:
+    def popular(self, *, k: int = 20, **rules: Unpack[QueryRules]) -> Recommendations:
         """What most wanted in the last week."""
-        return self._list("/v1/popular", k=k)
+        return self._list("/v1/popular", k=k, **rules)
 
-    def trending(self, *, k: int = 20) -> Recommendations:
+    def trending(self, *, k: int = 20, **rules: Unpack[QueryRules]) -> Recommendations:
         """What is wanted more today than before."""
-        return self._list("/v1/trending", k=k)
+        return self._list("/v1/trending", k=k, **rules)
 
     def search(self, text: str, *, k: int = 20) -> Recommendations:
         """Items by their words."""
         return self._list("/v1/search", q=text, k=k)
+
+    def rule_sets(self) -> list[RuleSet]:
+        """The rules that have a name."""
+        return self._ask("GET", "/v1/rules", _RuleSets).rule_sets
+
+    def get_rules(self, name: str) -> RuleSet:
+        """The rules of one name."""
+        return self._ask("GET", f"/v1/rules/{_part(name)}", RuleSet)
+
+    def put_rules(self, name: str, rules: Rules) -> RuleSet:
+        """Give rules a name, or replace them; the next answer obeys them."""
+        return self._ask("PUT", f"/v1/rules/{_part(name)}", RuleSet, body=rules)
+
+    def delete_rules(self, name: str) -> None:
+        """Forget the rules of one name."""
+        self._ask("DELETE", f"/v1/rules/{_part(name)}", None)
+
+    def scenarios(self) -> list[Scenario]:
+        """What the scenarios stand for."""
+        return self._ask("GET", "/v1/scenarios", _Scenarios).scenarios
 
     def put_item(self, item_id: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
         """Add an item or replace it: name, brand, category, price, available, properties..."""
@@ -298,4 +435,7 @@ def _refusal(status: int, answer: bytes) -> ClientError:
     except msgspec.MsgspecError:
         problem = _Problem()
     detail = problem.detail or f"The service answered with status {status}."
-    return ClientError(detail, status=status, field=problem.field)
+    place = None
+    if problem.line is not None and problem.column is not None:
+        place = (problem.line, problem.column)
+    return ClientError(detail, status=status, field=problem.field, place=place)
