@@ -1,27 +1,30 @@
 """Does content help a session model? p-RNN beside GRU4Rec, on warm items and on cold ones.
 
 Warm: every next item of the test sessions. Cold: a tenth of the items is taken out of the training
-part, and only questions whose answer is one of them count; full catalogue, ties against the model,
-at most the last 30 events shown. Content is TF-IDF of the catalogue's text (online_retail: titles;
-movielens_100k: plots and genres), brought to 64 dimensions by a truncated SVD; nothing of it comes
-from behaviour. Learning rates are chosen on the last days of the training part.
+part; "new" are the questions whose answer is one of them, "all" are all. Full catalogue, ties
+against the model, at most the last 30 events shown. Content is TF-IDF of the catalogue's text
+(online_retail: titles; movielens_100k: plots and genres), brought to 64 dimensions by a truncated
+SVD; nothing of it comes from behaviour. Of each set the last days are taken (`TRAIN_DAYS`), so that
+all fits take minutes. Learning rates are chosen on the last days of the training part.
+
+`--ledger FILE` keeps every fit's figures, so a run that was interrupted goes on.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse.linalg import svds
 
+from benchmarks.ledger import Ledger
 from benchmarks.report import Row, data_folder, finish, sha256
 from momentary.data import datasets
 from momentary.data.sessions import SessionLog, renumber_items
 from momentary.data.splits import Split, split_last_days
+from momentary.encoders.words import word_vectors
 from momentary.evaluation import metrics
 from momentary.evaluation.replay import Queries, ReplayConfig, next_item_queries, replay
 from momentary.models.artifact import make
@@ -34,12 +37,11 @@ FILES = {
     "movielens_100k": "movielens_multimodal/ml100k_ratings.parquet",
 }
 TEST_DAYS = {"online_retail": 14.0, "movielens_100k": 20.0}
-QUICK_DAYS = {"online_retail": 18.0, "movielens_100k": 80.0}
-DIMENSIONS = 64
-NEURAL = {"batch_size": 64, "n_sample": 256, "epochs": 5}
+TRAIN_DAYS = {"online_retail": 18.0, "movielens_100k": 80.0}
+NEURAL = {"batch_size": 64, "n_sample": 256, "epochs": 3}
 RATES = (0.05, 0.1, 0.2)
 QUICK_RATE = 0.1
-QUICK_EPOCHS = 3
+RAISED = "p-RNN parallel, simultaneous, content output, item dropout, new items raised"
 QUICK = (
     "gru4rec",
     "p-RNN parallel, simultaneous",
@@ -67,6 +69,12 @@ MODELS: Mapping[str, Mapping[str, Any]] = {
         "output": "content",
         "training": "simultaneous",
         "dropout_items": 0.3,
+    },
+    RAISED: {
+        "output": "content",
+        "training": "simultaneous",
+        "dropout_items": 0.3,
+        "holdout_items": 0.1,
     },
 }
 COLD = tuple(label for label, settings in MODELS.items() if settings.get("output") == "content")
@@ -96,30 +104,6 @@ class ContentNeighbours:
         return scores
 
 
-def text_vectors(texts: list[str]) -> FloatArray:
-    """TF-IDF, then a truncated SVD. Shape (texts, DIMENSIONS); zeros where there is no text."""
-    words = [re.findall(r"[^\W\d_]{2,}", text.lower()) for text in texts]
-    counts: dict[str, int] = {}
-    for text in words:
-        for word in set(text):
-            counts[word] = counts.get(word, 0) + 1
-    column = {word: place for place, word in enumerate(w for w in counts if counts[w] >= 2)}
-    entries = [
-        (row, column[word]) for row, text in enumerate(words) for word in text if word in column
-    ]
-    rows, columns = np.array(entries).T
-    table = sparse.csr_matrix(
-        (np.ones(len(rows)), (rows, columns)), shape=(len(texts), len(column))
-    )
-    table.data = 1 + np.log(table.data)
-    rarity = np.log(len(texts) / np.array([counts[word] for word in column]))
-    table = table @ sparse.diags(rarity)
-    lengths = np.sqrt(np.asarray(table.multiply(table).sum(axis=1))[:, 0])
-    table = sparse.diags(1 / np.where(lengths > 0, lengths, 1)) @ table
-    left, strength, _ = svds(table, k=DIMENSIONS, v0=np.ones(min(table.shape)))
-    return (left * strength).astype(np.float32)
-
-
 def content_of(dataset: datasets.Dataset, item_ids: tuple[str, ...]) -> FloatArray:
     """Text vectors in the order of the item indices."""
     table = dataset.items
@@ -132,7 +116,7 @@ def content_of(dataset: datasets.Dataset, item_ids: tuple[str, ...]) -> FloatArr
         item_id: " ".join(part for part in parts if part)
         for item_id, *parts in zip(table["item_id"].to_pylist(), *columns, strict=True)
     }
-    return text_vectors([texts.get(item_id, "") for item_id in item_ids])
+    return word_vectors([texts.get(item_id, "") for item_id in item_ids])
 
 
 def recent(log: SessionLog, days: float) -> SessionLog:
@@ -190,7 +174,9 @@ def fitted_ranks(
     return ranks_of(model.fit(sessions, n_items=len(content), rng=rng), asked)
 
 
-def chosen_rate(label: str, split: Split, content: FloatArray, *, days: float) -> float:
+def chosen_rate(
+    label: str, split: Split, content: FloatArray, *, days: float, ledger: Ledger
+) -> float:
     """The learning rate with the best Recall@20 on the last days of the training part."""
     inner = split_last_days(split.train, days)
     vectors = content[split.train.items.indices(inner.train.items.ids)]
@@ -198,31 +184,36 @@ def chosen_rate(label: str, split: Split, content: FloatArray, *, days: float) -
     found = {}
     for rate in RATES:
         settings = {**NEURAL, "learning_rate": rate}
-        ranks = fitted_ranks(
-            label, settings, inner.train.sessions, content=vectors, asked=asked, seed=0
-        )
-        found[rate] = float((ranks <= 20).mean())
+
+        def recall(settings: Mapping[str, Any] = settings) -> float:
+            ranks = fitted_ranks(
+                label, settings, inner.train.sessions, content=vectors, asked=asked, seed=0
+            )
+            return float((ranks <= 20).mean())
+
+        found[rate] = ledger.of(f"validation {len(asked)} {label} {settings}", recall)
     print("  validation", label, found, flush=True)
     return max(found, key=found.__getitem__)
 
 
-def run(name: str, *, quick: bool, seeds: list[int]) -> list[Row]:
+def run(name: str, *, quick: bool, seeds: list[int], ledger: Ledger) -> list[Row]:
     """All models on one set."""
     dataset = datasets.load(name, data=data_folder())
-    log, days = dataset.sessions(), TEST_DAYS[name]
-    if quick:
-        log = recent(log, QUICK_DAYS[name] + days)
+    days = TEST_DAYS[name]
+    log = recent(dataset.sessions(), TRAIN_DAYS[name] + days)
     split = split_last_days(log, days, min_item_events=5)
     train, n_items = split.train.sessions, len(split.train.items)
     content = content_of(dataset, split.train.items.ids)
-    asked = questions(split, sessions=200 if quick else 3000)
+    asked = questions(split, sessions=200 if quick else 1000)
     print(
         f"{name}: {len(train.items):,} training events, {n_items:,} items, {len(asked):,} "
         f"questions, {(content != 0).any(axis=1).mean():.0%} of the items have text",
         flush=True,
     )
     rates = {
-        label: QUICK_RATE if quick else chosen_rate(label, split, content, days=days)
+        label: QUICK_RATE
+        if quick
+        else chosen_rate(label, split, content, days=days / 2, ledger=ledger)
         for label in ("gru4rec", "p-RNN")
     }
     chosen = [label for label in MODELS if not quick or label in QUICK]
@@ -234,43 +225,54 @@ def run(name: str, *, quick: bool, seeds: list[int]) -> list[Row]:
         }
         for label in chosen
     }
-    if quick:
-        settings = {label: {**given, "epochs": QUICK_EPOCHS} for label, given in settings.items()}
     cold = np.random.default_rng(1).choice(n_items, n_items // 10, replace=False)
+    everything, is_new = np.ones(len(asked), dtype=np.bool_), np.isin(asked.target_items, cold)
     tasks = {
-        "warm": (train, np.ones(len(asked), dtype=np.bool_), chosen),
+        "warm": (train, {"all": everything}, chosen),
         "cold": (
             without(train, cold),
-            np.isin(asked.target_items, cold),
+            {"new": is_new, "all": everything},
             [c for c in chosen if c in COLD],
         ),
     }
     neighbours = ranks_of(ContentNeighbours(content), asked)
     rows = []
-    for what, (sessions, which, labels) in tasks.items():
-        found = figures(neighbours, which)
-        print(f"  {what} content neighbours ({which.sum()} questions)", found, flush=True)
+    for what, (sessions, parts, labels) in tasks.items():
+        found = {part: figures(neighbours, which) for part, which in parts.items()}
+        print(f"  {what} content neighbours", found, flush=True)
         rows += rows_of(f"{name} {what}, content neighbours", [found])
         for label in labels:
-            ranks = [
-                fitted_ranks(
-                    label, settings[label], sessions, content=content, asked=asked, seed=seed
-                )
-                for seed in seeds
-            ]
-            runs = [figures(each, which) for each in ranks]
-            print(f"  {what} {label}", runs, flush=True)
+            runs = []
+            for seed in seeds:
+
+                def measure(
+                    *,
+                    sessions: Sessions = sessions,
+                    parts: Mapping[str, BoolArray] = parts,
+                    label: str = label,
+                    seed: int = seed,
+                ) -> dict[str, dict[str, float]]:
+                    ranks = fitted_ranks(
+                        label, settings[label], sessions, content=content, asked=asked, seed=seed
+                    )
+                    return {part: figures(ranks, which) for part, which in parts.items()}
+
+                entry = f"{name} {what} {len(asked)} {label} {settings[label]} seed {seed}"
+                runs.append(ledger.of(entry, measure))
+                print(f"  {what} {label} seed {seed}", runs[-1], flush=True)
             rows += rows_of(f"{name} {what}, {label}", runs)
     return rows
 
 
-def rows_of(what: str, runs: list[dict[str, float]]) -> list[Row]:
-    """Means over the seeds."""
+def rows_of(what: str, runs: list[dict[str, dict[str, float]]]) -> list[Row]:
+    """Means over the seeds, by the part of the questions."""
     rows = []
-    for metric in runs[0]:
-        values = np.array([each[metric] for each in runs])
-        spread = float(np.ptp(values)) if len(values) > 1 else None
-        rows.append(Row(what=f"{what}, {metric}", value=float(values.mean()), spread=spread))
+    for part, found in runs[0].items():
+        for metric in found:
+            values = np.array([each[part][metric] for each in runs])
+            spread = float(np.ptp(values)) if len(values) > 1 else None
+            named = f"{what}, {part}, {metric}"
+            rows.append(Row(what=named, value=float(values.mean()), spread=spread))
     return rows
 
 
@@ -279,18 +281,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", nargs="+", default=list(FILES), choices=list(FILES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument(
-        "--quick", action="store_true", help="recent data, one seed, one rate; no file"
-    )
+    parser.add_argument("--ledger", type=Path, help="where the figures of every fit are kept")
+    parser.add_argument("--quick", action="store_true", help="one seed, one rate; no file")
     options = parser.parse_args()
     seeds = options.seeds[:1] if options.quick else options.seeds
-    rows = [row for name in options.data for row in run(name, quick=options.quick, seeds=seeds)]
+    ledger = Ledger(options.ledger)
+    rows = [
+        row
+        for name in options.data
+        for row in run(name, quick=options.quick, seeds=seeds, ledger=ledger)
+    ]
     digests = {name: sha256(data_folder() / FILES[name]) for name in options.data}
     if options.quick:
         for row in rows:
             print(f"{row.what}: {row.value:.4f}")
     else:
-        finish("session_features", rows, data=digests, seeds=seeds)
+        whole = set(options.data) == set(FILES) and len(seeds) >= 3
+        finish("session_features", rows, data=digests, seeds=seeds, whole=whole)
 
 
 if __name__ == "__main__":

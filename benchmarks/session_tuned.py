@@ -9,7 +9,8 @@ model, at most the last 50 events shown.
 
     python -m benchmarks.session_tuned --work FOLDER
 
-FOLDER keeps trials and tests, so a run that was interrupted goes on. `--kept` takes the settings
+FOLDER keeps trials and tests, so a run that was interrupted goes on, and parts of it (`--models`,
+`--search`) can be run one by one. `--kept` takes the settings
 that stand in examples/tuned_NAME.toml instead of searching.
 """
 
@@ -19,19 +20,21 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.ledger import Ledger
 from benchmarks.report import ROOT, Row, data_folder, finish, sha256
 from momentary.data import datasets
 from momentary.data.sessions import SessionLog
 from momentary.data.splits import Split, split_at, split_last_days
 from momentary.evaluation import metrics
-from momentary.evaluation.replay import ReplayConfig, replay
+from momentary.evaluation.replay import Queries, ReplayConfig, replay
 from momentary.evaluation.trials import TrialConfig, queries_of
 from momentary.evaluation.tuning import TuneConfig, read_settings, tune
 from momentary.models.artifact import make
@@ -83,13 +86,15 @@ def since(log: SessionLog, start_us: int) -> SessionLog:
     return log.take(np.flatnonzero(log.sessions.last_times_us >= start_us))
 
 
-def chosen(name: str, split: Split, *, work: Path, trials: int, write: bool) -> dict[str, Any]:
+def chosen(
+    name: str, split: Split, kinds: Sequence[str], *, work: Path, trials: int, write: bool
+) -> dict[str, Any]:
     """The settings that the search finds on the training part, by model."""
     plan = PLANS[name]
     inner = split_last_days(split.train, plan.validation_days, min_item_events=plan.min_item_events)
     config = TuneConfig(trials=trials, max_queries=4_000)
     found, pages = {}, []
-    for kind in TUNED:
+    for kind in kinds:
         began = time.process_time()
 
         def tell(done: int, total: int, note: str = "", *, kind: str = kind) -> None:
@@ -100,7 +105,7 @@ def chosen(name: str, split: Split, *, work: Path, trials: int, write: bool) -> 
         print(f"  {name} {kind}: {best.metrics} in {spent:.0f} CPU-s {best.settings}", flush=True)
         found[kind] = dict(best.settings)
         pages.append(best.to_toml())
-    if write:
+    if write and set(kinds) == set(TUNED):
         (ROOT / "examples" / f"tuned_{name}.toml").write_text("\n".join(pages), encoding="utf-8")
     return found
 
@@ -119,38 +124,31 @@ def recipe(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def tested(
-    name: str, split: Split, settings: Mapping[str, Any], *, seeds: list[int], work: Path
+    name: str,
+    split: Split,
+    settings: Mapping[str, Any],
+    *,
+    kinds: Sequence[str],
+    seeds: list[int],
+    work: Path,
 ) -> list[Row]:
     """Recall and MRR on the test, the better rival's beside each."""
-    ledger = work / f"{name}-tests.json"
-    noted = json.loads(ledger.read_text()) if ledger.is_file() else {}
+    ledger = Ledger(work / f"{name}-tests.json")
     asking = TrialConfig(max_queries=PLANS[name].max_queries, max_history=50)
     asked = queries_of(split, "next_item", config=asking)
     found: dict[str, list[tuple[float, float]]] = {}
-    for kind in (*TUNED, BLEND):
+    for kind in kinds:
         given = recipe(settings) if kind == BLEND else settings[kind]
         found[kind] = []
         for seed in seeds[:1] if kind in SEEDLESS else seeds:
-            began, entry = time.process_time(), f"{kind} {seed} {json.dumps(given, default=str)}"
-            if entry in noted:
-                found[kind].append(tuple(noted[entry]))
-                continue
-            model = make(kind, given)
-            rng = np.random.default_rng(seed)
-            model.fit(split.train.sessions, n_items=len(split.train.items), rng=rng)
-            spent = time.process_time() - began
-            outcome = replay(model, asked, config=ReplayConfig(cutoffs=(20,), keep_lists=0))
-            recall, mrr = (
-                float(measure(outcome.ranks, outcome.target_offsets, k=20).mean())
-                for measure in (metrics.recall, metrics.mrr)
+            entry = f"{kind} {seed} {json.dumps(given, default=str)}"
+            figures = ledger.of(
+                entry, partial(_figures, kind, given, split, asked=asked, seed=seed)
             )
-            found[kind].append((recall, mrr))
-            noted[entry] = [recall, mrr]
-            ledger.write_text(json.dumps(noted, indent=1))
-            print(
-                f"  {name} {kind} seed {seed}: {recall:.4f} {mrr:.4f} ({spent:.0f} CPU-s)",
-                flush=True,
-            )
+            print(f"  {name} {kind} seed {seed}: {figures}", flush=True)
+            found[kind].append((figures["recall@20"], figures["mrr@20"]))
+    if not set(RIVALS) <= set(found):
+        return []
     rows = []
     for place, metric in enumerate(("recall@20", "mrr@20")):
         means = {
@@ -172,10 +170,28 @@ def tested(
     return rows
 
 
+def _figures(
+    kind: str, settings: Mapping[str, Any], split: Split, *, asked: Queries, seed: int
+) -> dict[str, float]:
+    began = time.process_time()
+    model = make(kind, settings)
+    rng = np.random.default_rng(seed)
+    model.fit(split.train.sessions, n_items=len(split.train.items), rng=rng)
+    spent = time.process_time() - began
+    outcome = replay(model, asked, config=ReplayConfig(cutoffs=(20,), keep_lists=0))
+    return {
+        "recall@20": float(metrics.recall(outcome.ranks, outcome.target_offsets, k=20).mean()),
+        "mrr@20": float(metrics.mrr(outcome.ranks, outcome.target_offsets, k=20).mean()),
+        "fit_cpu_s": round(spent, 1),
+    }
+
+
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", nargs="+", default=list(PLANS), choices=list(PLANS))
+    parser.add_argument("--models", nargs="+", default=[*TUNED, BLEND], choices=[*TUNED, BLEND])
+    parser.add_argument("--search", action="store_true", help="search only; the test waits")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--trials", type=int, default=6)
     parser.add_argument("--work", type=Path, help="where the trials are kept")
@@ -197,11 +213,25 @@ def main() -> None:
                 settings = read_settings(ROOT / "examples" / f"tuned_{name}.toml")
             else:
                 settings = chosen(
-                    name, split, work=work, trials=options.trials, write=options.write
+                    name,
+                    split,
+                    TUNED if BLEND in options.models else options.models,
+                    work=work,
+                    trials=options.trials,
+                    write=options.write,
                 )
-            rows += tested(name, split, settings, seeds=options.seeds, work=work)
+            if not options.search:
+                rows += tested(
+                    name, split, settings, kinds=options.models, seeds=options.seeds, work=work
+                )
     digests = {name: sha256(data_folder() / name / "events.parquet") for name in options.data}
-    whole = set(options.data) == set(PLANS) and len(options.seeds) >= 3 and options.trials >= 6
+    whole = (
+        set(options.data) == set(PLANS)
+        and set(options.models) == {*TUNED, BLEND}
+        and len(options.seeds) >= 3
+        and options.trials >= 6
+        and not options.search
+    )
     finish("session_tuned", rows, data=digests, seeds=options.seeds, whole=whole)
 
 

