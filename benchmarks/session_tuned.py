@@ -66,7 +66,7 @@ class Plan:
 
 PLANS = {
     "rsc15_100k": Plan(train_days=None, validation_days=1, max_queries=None),
-    "online_retail": Plan(train_days=60, validation_days=10, max_queries=10_000, min_item_events=5),
+    "online_retail": Plan(train_days=21, validation_days=4, max_queries=8_000, min_item_events=5),
 }
 
 
