@@ -1,5 +1,6 @@
-"""Every curl of the serving guide is answered by a running service."""
+"""Every curl of the guide is answered by a running service."""
 
+import json
 import os
 import re
 import shutil
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "serving.md"
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guide"
+PAGES = ("serving.md", "rules.md")
 IDS = ("1029743", "1082185", "995242", "1106523", "981760")
 MOMENTARY = [sys.executable, "-m", "momentary"]
 
@@ -34,7 +36,9 @@ def service(tmp_path):
         for step in range(3)
     ]
     (tmp_path / "clicks.csv").write_text("\n".join(clicks) + "\n")
-    items = [f'{{"item_id": "{item}", "price": 2, "category": "c", "brand": "2"}}' for item in IDS]
+    facts = {"price": 2, "category": "c", "brand": "2"}
+    facts["properties"] = {"department": "GROCERY", "label": "National"}
+    items = [json.dumps({"item_id": item, **facts}) for item in IDS]
     (tmp_path / "items.jsonl").write_text("\n".join(items) + "\n")
     environment = {name: value for name, value in os.environ.items() if "MOMENTARY" not in name}
 
@@ -68,8 +72,9 @@ def _wait(port, process):
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_every_curl_is_answered(service):
-    text = PAGE.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", PAGES)
+def test_every_curl_is_answered(service, page):
+    text = (GUIDE / page).read_text(encoding="utf-8")
     blocks = re.findall(r"^```bash\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
     assert len(blocks) >= 5
     script = "\n".join(blocks).replace(":8080", f":{service}")
