@@ -39,6 +39,7 @@ class ServeSettings:
             `new_api_key` and `api_key_digest`. Empty: no key is asked for.
         cors_origins: Sites whose pages may ask from a browser, such as "https://shop.example".
         rate_limit: Most requests a second of one key, with a burst of twice that; 0 for no limit.
+        workers: Processes that answer; a second one pays on a second core.
         max_waiting: Requests that may wait for an answer at once; more are asked to come again.
         idle_s: Silence, in seconds between two events, that ends a visit without a `session_id`.
         state_url: A Redis in which several processes share the visits in progress, such as
@@ -69,6 +70,7 @@ class ServeSettings:
     api_keys: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     rate_limit: float = 0
+    workers: int = 1
     max_waiting: int = 2_048
     idle_s: int = 1800
     state_url: str | None = field(default=None, repr=False)
@@ -95,6 +97,7 @@ class ServeSettings:
             *("max_events", "max_waiting", "retrain_days", "shutdown_s", "request_s"),
         ):
             _check_range(f"serve.{name}", getattr(self, name), 1, 10**9)
+        _check_range("serve.workers", self.workers, 1, 64)
         _check_range("serve.max_seen", self.max_seen, self.max_history, 10**6)
         _check_range("serve.max_body_bytes", self.max_body_bytes, 1_000, 10**9)
         _check_range("serve.max_media_bytes", self.max_media_bytes, 1_000, 10**9)

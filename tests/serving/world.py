@@ -23,7 +23,7 @@ from momentary.data.vocabulary import Vocabulary
 from momentary.data.workspace import Workspace
 from momentary.recommend.pipeline import Recommender
 from momentary.serving.app import Application, create_app
-from momentary.serving.server import serve
+from momentary.serving.server import serve, serve_workers
 from momentary.settings import ServeSettings, StorageSettings
 from momentary.types import FloatArray, IntArray, ItemTable, Sessions
 
@@ -213,15 +213,16 @@ def main() -> None:
         name: tuple(each) if isinstance(each, list) else each for name, each in limits.items()
     }
     settings = ServeSettings(**limits)
-    serve(
-        create_app(
-            Workspace.open(root, create=True),
-            make_recommender(),
-            model_version="v1",
-            settings=settings,
-        ),
-        settings,
-    )
+    home = Workspace.open(root, create=True)
+
+    def make(*, again: bool = False) -> Application:
+        del again
+        return create_app(home, make_recommender(), model_version="v1", settings=settings)
+
+    if settings.workers == 1:
+        serve(make(), settings)
+    else:
+        serve_workers(make, settings, turn=root / "serve.turn")
 
 
 if __name__ == "__main__":

@@ -197,6 +197,20 @@ class EventLog:
         rows = self._log.fetch(query, (value, *event_types, limit))
         return [_event(row) for row in reversed(rows)]
 
+    @property
+    def ordered(self) -> bool:
+        """Whether a row that becomes visible later always has a higher number."""
+        return isinstance(self._log, SqliteLog)
+
+    def last(self) -> int:
+        """Number of the newest event, 0 if there is none."""
+        return int(self._log.fetch("SELECT coalesce(max(seq), 0) FROM events")[0][0])
+
+    def between(self, after: int, until: int) -> list[Event]:
+        """The events with `after` < number <= `until`, in order of arrival."""
+        query = f"SELECT {_EVENT_COLUMNS} FROM events WHERE seq > ? AND seq <= ? ORDER BY seq"
+        return [_event(row) for row in self._log.fetch(query, (after, until))]
+
     def count(self) -> int:
         """Events in the log."""
         return int(self._log.fetch("SELECT count(*) FROM events")[0][0])

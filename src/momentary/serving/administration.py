@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import msgspec
 from starlette.requests import Request
@@ -19,12 +20,16 @@ from momentary.models.artifact import ModelStore
 from momentary.serving.audit import AuditLog
 from momentary.serving.engine import Engine
 from momentary.serving.http import read_body
-from momentary.serving.measures import CONTENT_TYPE
+from momentary.serving.measures import CONTENT_TYPE, labelled
 from momentary.serving.models import AliasIn, Models
 from momentary.serving.problems import Problem, undecodable
 from momentary.serving.queries import HEADERS, answer, caller_of, path_id
 from momentary.settings import ServeSettings
 
+if TYPE_CHECKING:
+    from momentary.serving.team import Handler, Member
+
+_METRICS_S = 2.0
 _ALIAS = msgspec.json.Decoder(AliasIn)
 
 
@@ -56,6 +61,7 @@ class Administration:
         self._store = ModelStore(workspace.models)
         self._models = Models(self._store, engine, table=lambda ids: workspace.catalog.table(ids))
         self._erasing = asyncio.Lock()
+        self._member: Member | None = None
 
     def routes(self) -> list[Route]:
         """What an admin may ask."""
@@ -65,6 +71,14 @@ class Administration:
             Route("/v1/users/{user_id:path}", self.erase, methods=["DELETE"]),
             Route("/metrics", self.metrics, methods=["GET"]),
         ]
+
+    def join(self, member: Member) -> None:
+        """Tell the other workers of a service what changes."""
+        self._member = member
+
+    def handlers(self) -> dict[str, Handler]:
+        """How the other workers' changes are followed."""
+        return {"model": self._follow_model, "forget": self._let_go, "metrics": self._counters}
 
     async def models(self, request: Request) -> Response:
         """List the saved models."""
@@ -84,6 +98,8 @@ class Administration:
             raise undecodable(error) from None
         alias = request.path_params["alias"]
         found = await self._models.assign(alias, wanted)
+        if self._member is not None:
+            await self._member.tell("model")
         self._audit.record(caller, f"assign_{alias}", wanted, now_us=self._now_us())
         return answer(found)
 
@@ -111,6 +127,8 @@ class Administration:
                     retrain_days=self._settings.retrain_days,
                     models=self._store.versions(),
                 )
+                if self._member is not None:
+                    await self._member.tell("forget")
             except (MomentaryError, OSError) as error:
                 detail = f"The erasure is not complete and goes on at the next start: {error}"
                 raise Problem(503, detail, headers=((b"retry-after", b"10"),)) from None
@@ -119,10 +137,21 @@ class Administration:
         return answer(receipt)
 
     async def metrics(self, request: Request) -> Response:
-        """The counters, for Prometheus."""
+        """The counters, for Prometheus: of every worker."""
         caller_of(request).require("read")
-        return Response(
-            self._engine.measure(),
-            media_type=None,
-            headers={**HEADERS, "content-type": CONTENT_TYPE},
-        )
+        found = self._engine.measure()
+        if self._member is not None:
+            others = await self._member.tell("metrics", patience_s=_METRICS_S)
+            found = labelled({self._member.index: found, **others})
+        return Response(found, media_type=None, headers={**HEADERS, "content-type": CONTENT_TYPE})
+
+    async def _follow_model(self, _what: bytes) -> bytes:
+        await self._models.follow()
+        return b""
+
+    async def _let_go(self, _what: bytes) -> bytes:
+        self._engine.let_go()
+        return b""
+
+    async def _counters(self, _what: bytes) -> bytes:
+        return self._engine.measure()

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -32,6 +33,9 @@ from momentary.serving.problems import Problem
 from momentary.serving.routes import Routes
 from momentary.serving.tracing import Http, Tracing, tracing_of
 from momentary.settings import ServeSettings
+
+if TYPE_CHECKING:
+    from momentary.serving.team import Member
 
 _LOGGER = logging.getLogger(__name__)
 _WRITES = ("POST", "PUT", "PATCH")
@@ -106,6 +110,7 @@ class Application:
         self._routes = routes
         self._settings = settings
         self._access = Access(settings)
+        self._member: Member | None = None
         self._hot = routes.hot()
         self._cold = Starlette(
             routes=routes.cold(),
@@ -135,6 +140,13 @@ class Application:
         self._routes.close()
         if self._tracing is not None:
             self._tracing.close()
+
+    def join(self, member: Member) -> None:
+        """Be one of several processes of a service; called before the first request."""
+        self.engine.share(member.turn)
+        self._access = Access(self._settings, allowances=member.team.allowances)
+        self._routes.join(member)
+        self._member = member
 
     async def _measured(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve, and count the answer under the name of its route: paths are without number."""
@@ -212,8 +224,12 @@ class Application:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                if self._member is not None:
+                    self._member.listen(self._routes.handlers())
                 await send({"type": "lifespan.startup.complete"})
             else:
+                if self._member is not None:
+                    self._member.leave()
                 self.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return

@@ -8,19 +8,24 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from momentary.data.events import Erased, EventLog, Exposure, new_id
 from momentary.errors import StorageError
 from momentary.recommend.pipeline import Recommender
+from momentary.serving.log_visits import LogVisits
 from momentary.serving.measures import Measures
 from momentary.serving.problems import Problem
 from momentary.serving.ranking import Ranked, Ranking, Wish
 from momentary.serving.returning import stitched
 from momentary.serving.schemas import Answer, EventsOut, ItemOut
-from momentary.serving.state import ID_COLUMNS, Key, Visit, clicked
+from momentary.serving.state import ID_COLUMNS, Key, LiveSessions, Visit, clicked
 from momentary.serving.visits import open_visits
 from momentary.settings import ServeSettings
 from momentary.types import INTEREST_TYPES, Event, FloatArray, ItemTable, Recommendation
+
+if TYPE_CHECKING:
+    from momentary.serving.team import Turn
 
 _LOGGER = logging.getLogger(__name__)
 _MOST_AT_ONCE = 64
@@ -102,6 +107,16 @@ class Engine:
             remembers=self._ranking.remembers,
         )
         self.measures.model.labels(model_version).set(1)
+
+    def share(self, turn: Turn) -> None:
+        """Reckon with other processes that write the same log; called before the first request.
+
+        Args:
+            turn: Held while the log is written.
+        """
+        # Redis has its own way of keeping processes equal.
+        if isinstance(self._visits, LiveSessions):
+            self._visits = LogVisits(self._visits, self._log, turn=turn)
 
     @property
     def recommender(self) -> Recommender:
@@ -202,9 +217,16 @@ class Engine:
         """
         self._flush()
         try:
+            self._visits.announce([])
             return erase(self._log)
         finally:
-            self._visits.clear(self.recommender.items, version=self.model_version)
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Read every visit anew: another process may have deleted some of it."""
+        self._flush()
+        self._visits.clear(self.recommender.items, version=self.model_version)
+        self._visits.trim()
 
     def counts(self, start_us: int, end_us: int) -> dict[str, int]:
         """Events of interest by item with `start_us` <= time < `end_us`; from any thread."""

@@ -149,13 +149,24 @@ class Models:
                 raise Problem(409, detail, field="version") from None
         return self.listed()
 
+    async def follow(self) -> None:
+        """Put to work what another worker of the service promoted, if it is not there already."""
+        async with self._changing:
+            version = self._store.aliases().get(PROD)
+            if version is not None and version != self._engine.model_version:
+                await self._bring(version)
+
     async def _put_to_work(self, version: str) -> None:
+        before = self._store.aliases().get(PROD)
+        await self._bring(version)
+        if before is not None and before != version:
+            self._store.promote(before, alias=PREVIOUS)
+
+    async def _bring(self, version: str) -> None:
+        """Read a model, try it, and let it answer from the next tick on."""
         bundle = await asyncio.to_thread(self._store.load, version)
         table = await asyncio.to_thread(self._table, list(bundle.items.ids))
         recommender, fallback = await asyncio.to_thread(at_work, bundle, table)
-        before = self._store.aliases().get(PROD)
-        if before is not None and before != version:
-            self._store.promote(before, alias=PREVIOUS)
         # The catalogue may have changed while the model was read; these are its latest facts.
         table = self._table(list(bundle.items.ids))
         self._engine.swap(

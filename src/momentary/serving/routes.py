@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 import msgspec
 from starlette.requests import Request
@@ -42,7 +43,10 @@ from momentary.serving.schemas import (
 from momentary.serving.state import ID_COLUMNS
 from momentary.serving.wishes import Wishes, without_chance
 from momentary.settings import ServeSettings
-from momentary.types import Event
+from momentary.types import Event, Item
+
+if TYPE_CHECKING:
+    from momentary.serving.team import Handler, Member
 
 HotRoute = Callable[[bytes, Caller], Awaitable[bytes]]
 """The body of a request, and who sent it, to the body of its answer."""
@@ -75,6 +79,7 @@ class Routes:
         )
         self._document = _ENCODE(openapi.document())
         self._writing = asyncio.Lock()
+        self._member: Member | None = None
 
     def hot(self) -> dict[str, HotRoute]:
         """The routes that are worth a path of their own; all of them take POST."""
@@ -105,6 +110,20 @@ class Routes:
             Route(item + "/similar", self.similar, methods=["GET"]),
             Route(item, self.item, methods=["GET", "PUT", "DELETE"]),
         ]
+
+    def join(self, member: Member) -> None:
+        """Tell the other workers of a service what changes."""
+        self._member = member
+        self._administration.join(member)
+        self._rules.join(member)
+
+    def handlers(self) -> dict[str, Handler]:
+        """How the other workers' changes are followed."""
+        return {
+            "item": self._follow_item,
+            **self._administration.handlers(),
+            **self._rules.handlers(),
+        }
 
     def close(self) -> None:
         """Let go of what the routes hold."""
@@ -222,7 +241,7 @@ class Routes:
         async with self._changing(item_id):
             status = 200 if self._catalog.get(item_id) is not None else 201
             await asyncio.to_thread(self._catalog.upsert, [item])
-        self._discovery.changed(item_id, item)
+        await self._changed(item_id, item)
         self._note(request, "put_item", item_id)
         return answer(item, status=status)
 
@@ -231,9 +250,21 @@ class Routes:
             if self._catalog.get(item_id) is None and not self._engine.listed(item_id):
                 raise _no_item(item_id, "there is nothing to delete")
             await asyncio.to_thread(self._catalog.delete, item_id)
-        self._discovery.changed(item_id, None)
+        await self._changed(item_id, None)
         self._note(request, "delete_item", item_id)
         return Response(status_code=204, headers=HEADERS)
+
+    async def _changed(self, item_id: str, item: Item | None) -> None:
+        """Let the search and the other workers know."""
+        self._discovery.changed(item_id, item)
+        if self._member is not None:
+            await self._member.tell("item", item_id.encode())
+
+    async def _follow_item(self, what: bytes) -> bytes:
+        item_id = what.decode()
+        self._engine.refresh(self._catalog.table([item_id]))
+        self._discovery.changed(item_id, self._catalog.get(item_id))
+        return b""
 
     def _note(self, request: Request, action: str, target: str) -> None:
         self._audit.record(caller_of(request), action, target, now_us=self._engine.now_us())

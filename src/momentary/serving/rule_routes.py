@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.requests import Request
@@ -26,6 +26,9 @@ from momentary.serving.rulebook import (
     ScenarioOut,
     ScenariosOut,
 )
+
+if TYPE_CHECKING:
+    from momentary.serving.team import Handler, Member
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _RULES = msgspec.json.Decoder(Rules)
@@ -51,6 +54,7 @@ class RuleRoutes:
         self._audit = audit
         self._limit_bytes = limit_bytes
         self._changing = asyncio.Lock()
+        self._member: Member | None = None
 
     def routes(self) -> list[Route]:
         """What a program may ask."""
@@ -59,6 +63,14 @@ class RuleRoutes:
             Route("/v1/rules/{name}", self.rule_set, methods=["GET", "PUT", "DELETE"]),
             Route("/v1/scenarios", self.scenarios, methods=["GET"]),
         ]
+
+    def join(self, member: Member) -> None:
+        """Tell the other workers of a service what changes."""
+        self._member = member
+
+    def handlers(self) -> dict[str, Handler]:
+        """How the other workers' changes are followed."""
+        return {"rules": self._follow}
 
     async def rule_sets(self, request: Request) -> Response:
         """List the rule sets."""
@@ -87,6 +99,7 @@ class RuleRoutes:
                 there = await asyncio.to_thread(self._book.delete, name)
             if not there:
                 raise _missing(name)
+            await self._changed()
             self._note(request, "delete_rules", name)
             return Response(status_code=204, headers=HEADERS)
         if name not in self._book.names():
@@ -110,8 +123,17 @@ class RuleRoutes:
                 raise unfollowed(error, within="") from None
         async with self._changing:
             new = await asyncio.to_thread(self._book.put, name, written)
+        await self._changed()
         self._note(request, "put_rules", name)
         return answer(self._shown(name), status=201 if new else 200)
+
+    async def _changed(self) -> None:
+        if self._member is not None:
+            await self._member.tell("rules")
+
+    async def _follow(self, _what: bytes) -> bytes:
+        await asyncio.to_thread(self._book.refresh)
+        return b""
 
     def _shown(self, name: str) -> RuleSetOut:
         written = self._book.rules(name)

@@ -184,6 +184,10 @@ class RuleBook:
         self._write(stored)
         return True
 
+    def refresh(self) -> None:
+        """Look at the file now."""
+        self._current(anew=True)
+
     def _current(self, *, anew: bool = False) -> dict[str, dict[str, Any]]:
         """The workspace's rules; the file is looked at again when a second has passed."""
         looked_s, before = self._seen

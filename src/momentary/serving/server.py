@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import logging
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
 
 import uvicorn
 
@@ -14,6 +18,7 @@ from momentary.serving.app import Application
 from momentary.serving.protocol import guarded
 from momentary.settings import ServeSettings
 
+_LOGGER = logging.getLogger(__name__)
 _GARBAGE = (20_000, 20, 50)
 """Objects made before a look for garbage, and how seldom it looks at older ones."""
 
@@ -42,6 +47,7 @@ def serve(
     *,
     listener: socket.socket | None = None,
     on_ready: Callable[[], object] = lambda: None,
+    lifeline: int | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; open requests may end, then the event log is closed.
 
@@ -52,6 +58,7 @@ def serve(
         settings: Where to listen, and how long open requests may take at the end.
         listener: From `listen`, which is called if there is none; it is closed at the end.
         on_ready: Called once requests are answered.
+        lifeline: A file descriptor whose end is an order to stop, too.
 
     Raises:
         SettingsError: The address is not this machine's, or the port is taken.
@@ -73,17 +80,78 @@ def serve(
     gc.freeze()
     gc.set_threshold(*_GARBAGE)
     with listener or listen(settings) as taken:
-        _Server(config, on_ready).run(sockets=[taken])
+        _Server(config, on_ready, lifeline=lifeline).run(sockets=[taken])
+
+
+class Maker(Protocol):
+    """Makes what answers in one process."""
+
+    def __call__(self, *, again: bool = False) -> Application:
+        """Make it; `again` if the process replaces another, since which much may have changed."""
+
+
+def serve_workers(
+    make: Maker,
+    settings: ServeSettings,
+    *,
+    turn: Path,
+    listener: socket.socket | None = None,
+    on_ready: Callable[[], object] = lambda: None,
+) -> None:
+    """Serve by `settings.workers` processes until SIGINT or SIGTERM; one that dies is replaced.
+
+    They are copies of this process and share what it holds in memory.
+
+    Args:
+        make: Called in each process.
+        settings: How many, and the rest as in `serve`.
+        turn: A file for the lock around writes of the log.
+        listener: From `listen`, which is called if there is none; it is closed at the end.
+        on_ready: Called in the first process once requests are answered.
+
+    Raises:
+        SettingsError: The address is not this machine's, the port is taken, this system cannot
+            copy processes, or they end as soon as they start.
+    """
+    # Only a service of several processes needs what not every system has.
+    from momentary.serving.team import Team
+    from momentary.serving.workers import Workers
+
+    team = Team(settings.workers, turn=turn, keys=len(settings.api_keys))
+    with listener or listen(settings) as taken, team:
+
+        def work(index: int, starts: int, lifeline: int) -> None:
+            app = make(again=starts > 0)
+            app.join(team.member(index))
+            ready = on_ready if index == starts == 0 else lambda: None
+            serve(app, settings, listener=taken, on_ready=ready, lifeline=lifeline)
+
+        gc.collect()
+        gc.freeze()
+        failed = Workers(settings.workers, work, grace_s=settings.shutdown_s).run()
+    if failed:
+        _LOGGER.warning("%d workers did not end as they should", failed)
 
 
 class _Server(uvicorn.Server):
     """Says when it answers, which uvicorn says to its log alone."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], object]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_ready: Callable[[], object], *, lifeline: int | None
+    ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._lifeline = lifeline
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            if self._lifeline is not None:
+                asyncio.get_running_loop().add_reader(self._lifeline, self._cut)
             self._on_ready()
+
+    def _cut(self) -> None:
+        """The process that started this one is gone."""
+        if self._lifeline is not None:
+            asyncio.get_running_loop().remove_reader(self._lifeline)
+        self.should_exit = True

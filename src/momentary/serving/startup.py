@@ -12,9 +12,9 @@ from momentary.data.erasure import finish_pending
 from momentary.data.workspace import Workspace
 from momentary.models.artifact import ModelStore
 from momentary.recommend.pipeline import Recommender
-from momentary.serving.app import clock_us, create_app
+from momentary.serving.app import Application, clock_us, create_app
 from momentary.serving.models import at_work, last_good
-from momentary.serving.server import listen, serve
+from momentary.serving.server import listen, serve, serve_workers
 from momentary.settings import ServeSettings, load_settings
 from momentary.types import Sessions
 
@@ -54,18 +54,43 @@ def start(
     with Workspace.open(home or settings.home) as workspace, listen(limits) as listener:
         if finish_pending(workspace, now_us=clock_us()):
             _LOGGER.warning("an erasure that was cut off is finished now")
-        bundle = last_good(ModelStore(workspace.models))
-        table = workspace.catalog.table(bundle.items.ids)
-        recommender, fallback = at_work(bundle, table)
-        app = create_app(
-            workspace,
-            recommender,
-            model_version=bundle.version,
-            settings=limits,
-            fallback=fallback,
-        )
-        welcome = _welcome(limits, recommender, version=bundle.version)
-        serve(app, limits, listener=listener, on_ready=lambda: announce(welcome))
+        models = _Models(workspace)
+        welcome = _welcome(limits, models.recommender, version=models.version)
+
+        def make(*, again: bool = False) -> Application:
+            if again:
+                models.read()
+            return create_app(
+                workspace,
+                models.recommender,
+                model_version=models.version,
+                settings=limits,
+                fallback=models.fallback,
+            )
+
+        def say() -> None:
+            announce(welcome)
+
+        if limits.workers == 1:
+            serve(make(), limits, listener=listener, on_ready=say)
+            return
+        turn = workspace.root / "serve.turn"
+        serve_workers(make, limits, turn=turn, listener=listener, on_ready=say)
+
+
+class _Models:
+    """The models that a process answers with, as they were when it started or was replaced."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self.read()
+
+    def read(self) -> None:
+        """Read the promoted model and the catalogue."""
+        bundle = last_good(ModelStore(self._workspace.models))
+        table = self._workspace.catalog.table(bundle.items.ids)
+        self.recommender, self.fallback = at_work(bundle, table)
+        self.version = bundle.version
 
 
 def _welcome(settings: ServeSettings, recommender: Recommender, *, version: str) -> str:

@@ -127,6 +127,9 @@ class LiveSessions:
     def __len__(self) -> int:
         return len(self._visits)
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._visits
+
     def load(self, keys: Iterable[Key]) -> None:
         """Bring the visits of `keys` to memory, however many; `trim` makes room again."""
         for key in keys:
