@@ -116,9 +116,9 @@ class LogVisits:
         """Let go of every visit; item indices now mean `items`."""
         self.switch(items, version=version)
 
-    def switch(self, items: Vocabulary, *, version: str) -> None:
+    def switch(self, items: Vocabulary, *, version: str, remembers: bool | None = None) -> None:
         """Let another model's indices count from the next tick on."""
-        self._local.switch(items, version=version)
+        self._local.switch(items, version=version, remembers=remembers)
         self._last = self._tail.last()
 
     def close(self) -> None:
