@@ -18,6 +18,8 @@ from momentary.types import BoolArray, IntArray, ItemTable, ObjectArray
 OWN = ("brand", "category", "group_id")
 """Attributes that are fields of an item; the others are its properties."""
 
+_FEW = 1_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Column:
@@ -55,14 +57,13 @@ class Attributes:
     Args:
         table: The catalogue.
         before: Attributes of an earlier table over the same items, whose columns are kept where
-            they are still the same arrays.
+            they are still the same, and mended where little has changed.
     """
 
     def __init__(self, table: ItemTable, *, before: Attributes | None = None) -> None:
         self.table = table
         self._columns: dict[str, Column] = {}
-        if before is not None:
-            self._columns |= before.kept_by(self)
+        self._older: dict[str, Column] = {} if before is None else before.known()
 
     def __len__(self) -> int:
         return len(self.table)
@@ -75,30 +76,25 @@ class Attributes:
         """The names that `properties.` may stand before, in order."""
         return sorted(name for name in self.table.attributes if name not in OWN)
 
-    def kept_by(self, after: Attributes) -> dict[str, Column]:
-        """The columns that are the same in a later table."""
-        return {
-            name: column
-            for name, column in self._columns.items()
-            if after.source(name) is column.source
-        }
+    def known(self) -> dict[str, Column]:
+        """The columns that were asked for so far, of this table or an earlier one."""
+        return self._older | self._columns
 
     def column(self, name: str) -> Column:
         """One attribute, or `item_id` or `name`; unknown throughout if no item has it."""
         column = self._columns.get(name)
         if column is None:
-            source = self.source(name)
-            if source is None:
-                source = np.full(len(self), None, dtype=np.object_)
-            column = _coded(source)
+            source = self._source(name)
+            older = self._older.pop(name, None)
+            column = _coded(source) if older is None else _mended(older, source)
             self._columns[name] = column
         return column
 
-    def source(self, name: str) -> ObjectArray | None:
-        """The array that a column is made from, None if there is none."""
-        if name == "item_id":
-            return self.table.item_ids
-        return self.table.names if name == "name" else self.table.attributes.get(name)
+    def _source(self, name: str) -> ObjectArray:
+        """The array that a column is made from."""
+        own = {"item_id": self.table.item_ids, "name": self.table.names}
+        found = own.get(name, self.table.attributes.get(name))
+        return np.full(len(self), None, dtype=np.object_) if found is None else found
 
 
 def as_number(text: str) -> float:
@@ -112,6 +108,24 @@ def as_number(text: str) -> float:
     except ValueError:
         return math.nan
     return value if math.isfinite(value) else math.nan
+
+
+def _mended(column: Column, source: ObjectArray) -> Column:
+    """A column whose source has become another; only what differs is looked up."""
+    if source is column.source:
+        return column
+    if len(source) != len(column.source) or len(column.values) > len(source):
+        # The second: many changes have left values behind that no item has.
+        return _coded(source)
+    differ = np.flatnonzero(source != column.source)
+    if len(differ) > _FEW:
+        return _coded(source)
+    known = {value: code for code, value in enumerate(column.values)}
+    codes = column.codes.copy()
+    for item in differ.tolist():
+        value = source[item]
+        codes[item] = -1 if value is None else known.setdefault(value, len(known))
+    return Column(source=source, values=tuple(known), codes=codes)
 
 
 def _coded(source: ObjectArray) -> Column:
