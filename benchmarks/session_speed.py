@@ -62,11 +62,12 @@ MEMORY_MIB = 600
 LIVE_MS = 1.0
 WITHIN = 0.995
 FAST: dict[str, dict[str, float]] = {
-    "rsc15_64": {"batch_size": 128, "n_sample": 256},
-    "diginetica": {"batch_size": 128, "n_sample": 256},
+    "rsc15_64": {"workers": 4, "n_sample": 128},
+    "diginetica": {"workers": 4, "n_sample": 128},
 }
-"""What is changed of the authors' settings to be as accurate sooner: a wider batch and fewer
-negatives, by a search on rsc15_64; diginetica takes them over unsearched."""
+"""What is changed of the authors' settings to be as accurate sooner: fewer negatives, and several
+workers, whose mean is the more accurate network; by a search on rsc15_64, which diginetica takes
+over unsearched."""
 CATALOGUES = (10_000, 100_000, 1_000_000)
 EVENTS = (100_000, 400_000, 1_600_000)
 

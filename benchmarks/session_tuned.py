@@ -65,8 +65,8 @@ class Plan:
 
 
 PLANS = {
-    "rsc15_100k": Plan(train_days=None, validation_days=1, max_queries=None),
-    "online_retail": Plan(train_days=21, validation_days=4, max_queries=8_000, min_item_events=5),
+    "rsc15_100k": Plan(train_days=3, validation_days=0.75, max_queries=None),
+    "online_retail": Plan(train_days=12, validation_days=3, max_queries=8_000, min_item_events=5),
 }
 
 

@@ -435,7 +435,8 @@ def test_item_dropout_lets_new_items_in_beside_the_known_ones():
             assert (own[:, None] > scores[kind, others]).mean() > 0.95
 
 
-def test_the_level_of_new_items_is_the_highest_that_loses_nothing():
+@pytest.mark.parametrize("cost", [0.0, 0.2, 1.0])
+def test_the_level_of_new_items_is_the_highest_that_costs_no_more(cost):
     """Against ranks counted one by one."""
 
     class Fixed:
@@ -451,8 +452,8 @@ def test_the_level_of_new_items_is_the_highest_that_loses_nothing():
         scores[:, new] += level
         own = scores[np.arange(40), targets][:, None]
         hits.append(((scores >= own).sum(axis=1) <= 5).sum())
-    best = max(place for place, each in enumerate(hits) if each >= hits[0]) * 0.25
-    assert highest_level(Fixed(), history, targets=targets, new=new, k=5) == best
+    best = max(place for place, each in enumerate(hits) if each >= hits[0] * (1 - cost)) * 0.25
+    assert highest_level(Fixed(), history, targets=targets, new=new, cost=cost, k=5) == best
     assert len(set(hits)) > 2
 
 

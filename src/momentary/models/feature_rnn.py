@@ -27,7 +27,7 @@ stands in for each row of an item that is withheld or new, its bias included, is
 
 Such items stand too low among those that were learned. With `holdout_items` a first training goes
 without a share of the items and without the newest sessions, and finds by how much the biases of
-new items can be raised before the answers get worse over all.
+new items can be raised before it costs too many good answers over all.
 
 Losses and minibatches are those of GRU4Rec. Gradients go back one step and are written out by
 hand, those of the GRUs in `learn.gru` and those of the losses in `learn.loss_kernels`.
@@ -83,6 +83,7 @@ class FeatureRNNConfig:
             items are understood by their content; 0 (the paper) leaves new items out.
         holdout_items: Share of the items with content that a first training does without, to find
             the level of new items; it costs as much as the training itself. 0 leaves the level.
+        cost_of_new: Share of the recall over all that raising new items may cost.
         loss: "cross_entropy" or "bpr_max".
         logq: Strength of the logQ correction of the cross-entropy; 0 is none, 1 is full.
         elu: Exponential linear unit on the scores of BPR-max; 0 is none.
@@ -103,6 +104,7 @@ class FeatureRNNConfig:
     output: Literal["items", "content"] = "items"
     dropout_items: float = 0.0
     holdout_items: float = 0.0
+    cost_of_new: float = 0.01
     loss: Literal["cross_entropy", "bpr_max"] = "cross_entropy"
     logq: float = 1.0
     elu: float = 0.5
@@ -138,6 +140,7 @@ _RANGES = {
     "units": (1, 10_000),
     "dropout_items": (0, 0.999),
     "holdout_items": (0, 0.9),
+    "cost_of_new": (0, 1),
     "logq": (0, 10),
     "elu": (0, 100),
     "regularization": (0, 1_000),
@@ -548,20 +551,29 @@ def _level_of_new(
     model = FeatureRNN(replace(config, holdout_items=0.0), features=content)
     model.fit(renumber_items(taught, kept), n_items=n_items, rng=rng, progress=progress)
     asked = Validation.of(newest, known=taught, most=_QUESTIONS)
-    return highest_level(model, asked.history, targets=asked.targets, new=held)
+    return highest_level(
+        model, asked.history, targets=asked.targets, new=held, cost=config.cost_of_new
+    )
 
 
 def highest_level(
-    model: FeatureRNN, history: Sessions, *, targets: IntArray, new: IntArray, k: int = 20
+    model: FeatureRNN,
+    history: Sessions,
+    *,
+    targets: IntArray,
+    new: IntArray,
+    cost: float,
+    k: int = 20,
 ) -> float:
-    """The highest constant that can be added to the scores of new items at no loss over all.
+    """The highest constant that can be added to the scores of new items at no higher cost.
 
     Args:
         model: Trained without the new items.
         history: One row a question.
         targets: The answers, new items among them. Shape (questions,).
         new: Item indices.
-        k: A loss is a smaller share of answers among the first `k`, ties counted against them.
+        cost: Share of the recall over all that may be lost.
+        k: Recall is the share of answers among the first `k`, ties counted against them.
     """
     hits = np.zeros(len(_LEVELS))
     with one_blas_thread():
@@ -579,7 +591,7 @@ def highest_level(
                 )[:, None]
                 ahead = (scores >= own).sum(axis=1) + (raised + level >= own).sum(axis=1)
                 hits[place] += (ahead <= k).sum()
-    return float(_LEVELS[np.flatnonzero(hits >= hits[0])[-1]])
+    return float(_LEVELS[np.flatnonzero(hits >= (1 - cost) * hits[0])[-1]])
 
 
 class _Items(NamedTuple):
