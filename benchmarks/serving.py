@@ -30,8 +30,10 @@ import numpy as np
 from benchmarks.report import Row, finish
 from benchmarks.shop import UNITS, Service, build, click
 from momentary.data.events import EventLog
+from momentary.learn.threads import one_blas_thread
 from momentary.models.artifact import ModelStore
 from momentary.models.protocol import Incremental
+from momentary.recommend.index import index_of
 from momentary.recommend.pipeline import top
 
 FLOOR = "bare scoring, measured in this run"
@@ -162,22 +164,33 @@ async def _pace(
     return float(np.percentile(steady, 50)), float(np.percentile(steady, 99)), failed
 
 
-def bare_us(home: Path, *, batch: int, rounds: int = 60) -> float:
-    """CPU of advancing states, scoring and finding the best 20, in batches, per visit."""
-    model = ModelStore(home / "models").load("prod").scorers["main"]
+def bare_us(home: Path, *, batch: int, rounds: int = 60) -> tuple[float, float]:
+    """CPU a visit of doing only the scoring, in batches: whole rows, and the service's search.
+
+    A state is advanced by a click, then the catalogue is scored and the best 20 are found.
+    """
+    bundle = ModelStore(home / "models").load("prod")
+    model, n_items = bundle.scorers["main"], len(bundle.items)
     if not isinstance(model, Incremental):
         raise TypeError("the simulated shop's model has no live states")
+    index = index_of(model, n_items=n_items)
+    if index is None:
+        raise TypeError("the simulated shop's model has no vectors to search")
+    allowed = np.ones(n_items, dtype=np.bool_)
     rng = np.random.default_rng(0)
-    n_items = len(ModelStore(home / "models").load("prod").items)
+    taken: tuple[list[float], list[float]] = ([], [])
     states = model.start(batch)
-    taken = []
-    for _ in range(rounds):
-        clicks = rng.integers(0, n_items, size=batch)
-        before = time.process_time()
-        states = model.advance(states, clicks)
-        top(model.score_states(states), 20)
-        taken.append(time.process_time() - before)
-    return 1e6 * statistics.median(taken) / batch
+    with one_blas_thread():
+        for number in range(2 * rounds):
+            before = time.process_time()
+            states = model.advance(states, rng.integers(0, n_items, size=batch))
+            if number % 2:
+                index.best(states, 20, allowed=allowed, excluded=None)
+            else:
+                top(model.score_states(states), 20)
+            taken[number % 2].append(time.process_time() - before)
+    rows, search = (1e6 * statistics.median(each) / batch for each in taken)
+    return rows, search
 
 
 def main_load(home: Path, *, items: int, seconds: int) -> list[Row]:
@@ -191,9 +204,7 @@ def main_load(home: Path, *, items: int, seconds: int) -> list[Row]:
         after = _batches(service)
         memory_mib = service.memory_mib()
     batch = max(1, round((after[0] - before[0]) / max(1, after[1] - before[1])))
-    with closing(EventLog(home / "events.sqlite")) as log:
-        recorded = sum(event.event_id.startswith("main-") for event in log.read())
-    floor_us = bare_us(home, batch=batch)
+    whole_us, search_us = bare_us(home, batch=batch)
     name = f"{items:,} items, event + 20 items:"
     rows += [
         Row(
@@ -207,7 +218,7 @@ def main_load(home: Path, *, items: int, seconds: int) -> list[Row]:
         _lower(f"{name} p99", load.p99_ms, 15, unit="ms"),
         Row(what=f"{name} p50", value=load.p50_ms, unit="ms", better="lower"),
         _lower(f"{name} failed", load.failed, 0),
-        Row(what=f"{name} answered, of which on the disk", value=recorded, target=load.requests),
+        _on_disk(home, "main", load, name=name),
         Row(what=f"{name} requests a tick", value=batch),
         Row(
             what=f"{name} CPU a request",
@@ -215,14 +226,52 @@ def main_load(home: Path, *, items: int, seconds: int) -> list[Row]:
             unit="us",
             better="lower",
             peer=FLOOR,
-            peer_value=floor_us,
+            peer_value=whole_us,
         ),
-        _lower(f"{name} CPU a request over bare scoring", load.cpu_us / floor_us, 1.15),
+        _lower(f"{name} CPU a request over bare scoring", load.cpu_us / whole_us, 1.15),
+        Row(
+            what=f"{name} CPU of the service's own search alone",
+            value=search_us,
+            unit="us",
+            better="lower",
+            peer=FLOOR,
+            peer_value=whole_us,
+        ),
+        Row(
+            what=f"{name} CPU a request over that search",
+            value=load.cpu_us / search_us,
+            better="lower",
+        ),
         Row(what=f"{name} one connection, requests a second", value=alone.per_s, unit="/s"),
         Row(what=f"{name} gain of batching, CPU", value=alone.cpu_us / load.cpu_us),
         _lower(f"{name} memory", memory_mib, 400, unit="MiB"),
     ]
     return rows
+
+
+def two_workers(home: Path, *, items: int, seconds: int) -> list[Row]:
+    """The same load on two processes behind one port."""
+    with Service(home, workers=2) as service:
+        closed_loop(service, items=items, connections=32, seconds=2, name="warm2")
+        load = closed_loop(service, items=items, connections=32, seconds=seconds, name="two")
+        memory_mib = service.memory_mib()
+    name = f"{items:,} items, two workers:"
+    return [
+        Row(what=f"{name} requests a second", value=load.per_s, unit="/s"),
+        Row(what=f"{name} p99", value=load.p99_ms, unit="ms", better="lower"),
+        Row(what=f"{name} p50", value=load.p50_ms, unit="ms", better="lower"),
+        _lower(f"{name} failed", load.failed, 0),
+        _on_disk(home, "two", load, name=name),
+        Row(what=f"{name} CPU a request", value=load.cpu_us, unit="us", better="lower"),
+        _lower(f"{name} memory of the larger", memory_mib, 400, unit="MiB"),
+    ]
+
+
+def _on_disk(home: Path, prefix: str, load: Load, *, name: str) -> Row:
+    with closing(EventLog(home / "events.sqlite")) as log:
+        recorded = sum(event.event_id.startswith(f"{prefix}-") for event in log.read())
+    what = f"{name} answered, of which on the disk"
+    return Row(what=what, value=recorded, target=load.requests)
 
 
 def _batches(service: Service) -> tuple[float, float]:
@@ -239,7 +288,7 @@ def _batches(service: Service) -> tuple[float, float]:
     )
 
 
-def starts(home: Path, *, items: int, runs: int = 5) -> list[Row]:
+def starts(home: Path, *, items: int, runs: int = 3) -> list[Row]:
     """From the command to the first answer, again and again."""
     taken = []
     for _ in range(runs):
@@ -289,17 +338,23 @@ def swapped(home: Path, versions: list[str], *, items: int, swaps: int = 6) -> l
 
 
 def large(scratch: Path, *, items: int, target_ms: float, seconds: float) -> Iterator[Row]:
-    """A fixed rate of 500 requests a second over a large catalogue."""
+    """A fixed rate of 500 requests a second over a large catalogue, by one worker and by two."""
     home = scratch / f"home-{items}"
     build(home, items=items)
-    with Service(home) as service:
-        p50_ms, p99_ms, failed = fixed_rate(service.port, items=items, per_s=500, seconds=seconds)
-        memory_mib = service.memory_mib()
-    name = f"{items:,} items, 500 requests/s:"
-    yield Row(what=f"{name} p50", value=p50_ms, unit="ms", better="lower")
-    yield _lower(f"{name} p99", p99_ms, target_ms, unit="ms")
-    yield _lower(f"{name} failed", failed, 0)
-    yield Row(what=f"{name} memory", value=memory_mib, unit="MiB", better="lower")
+    for workers in (1, 2):
+        with Service(home, workers=workers) as service:
+            before_s = service.cpu_s()
+            p50_ms, p99_ms, failed = fixed_rate(
+                service.port, items=items, per_s=500, seconds=seconds
+            )
+            cpu_us = 1e6 * (service.cpu_s() - before_s) / (500 * seconds)
+            memory_mib = service.memory_mib()
+        name = f"{items:,} items, 500 requests/s, {('one worker', 'two workers')[workers - 1]}:"
+        yield Row(what=f"{name} p50", value=p50_ms, unit="ms", better="lower")
+        yield _lower(f"{name} p99", p99_ms, target_ms, unit="ms")
+        yield _lower(f"{name} failed", failed, 0)
+        yield Row(what=f"{name} CPU a request", value=cpu_us, unit="us", better="lower")
+        yield Row(what=f"{name} memory", value=memory_mib, unit="MiB", better="lower")
     shutil.rmtree(home)
 
 
@@ -311,7 +366,7 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, default=37_000)
-    parser.add_argument("--seconds", type=int, default=15)
+    parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--large", type=int, nargs="*", default=[300_000, 1_000_000])
     options = parser.parse_args()
     if shutil.which("wrk") is None:
@@ -324,6 +379,7 @@ def main() -> None:
         print(f"a simulated shop of {options.items:,} items, {UNITS} units", flush=True)
         rows += starts(home, items=options.items)
         rows += main_load(home, items=options.items, seconds=options.seconds)
+        rows += two_workers(home, items=options.items, seconds=options.seconds)
         rows += swapped(home, versions, items=options.items)
         for items in options.large:
             print(f"a simulated shop of {items:,} items", flush=True)

@@ -45,8 +45,7 @@ def build(home: Path, *, items: int, seed: int = 0, versions: int = 1) -> list[s
         store = ModelStore(workspace.models)
         for number in range(versions):
             rng = np.random.default_rng(seed + number)
-            visits = [rng.integers(0, items, size=5).tolist() for _ in range(4_000)]
-            sessions = Sessions.from_lists(visits)
+            sessions = Sessions.from_lists(simulated_visits(items, rng=rng))
             scorers = {
                 "main": make("gru4rec", {"epochs": 1, "units": [UNITS]}),
                 "related": make("item_knn"),
@@ -60,15 +59,30 @@ def build(home: Path, *, items: int, seed: int = 0, versions: int = 1) -> list[s
     return found
 
 
+def simulated_visits(items: int, *, rng: np.random.Generator) -> list[list[int]]:
+    """Visits to five items of one corner of the shop each; every item is in one at least.
+
+    Some corners draw far more visitors than others, as in shops.
+    """
+    corners = np.arange(items - items % 5).reshape(-1, 5)
+    busy = np.minimum(rng.zipf(1.3, size=4_000) - 1, len(corners) - 1)
+    visits = rng.permuted(np.concatenate([corners, corners[busy]]), axis=1)
+    rest = np.arange(items - items % 5, items)
+    return [*rng.permutation(visits).tolist(), *([rest.tolist()] if len(rest) else [])]
+
+
 class Service:
     """`momentary serve` in a process of its own.
 
     Args:
         home: The workspace.
         before: Runs in the new process before the service, such as to limit it.
+        workers: Processes that answer.
     """
 
-    def __init__(self, home: Path, *, before: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self, home: Path, *, before: Callable[[], object] | None = None, workers: int = 1
+    ) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -79,7 +93,7 @@ class Service:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the service has ended
         self.process = subprocess.Popen(
             [*command, "--home", str(home)],
-            env={**plain, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            env={**plain, "MOMENTARY_SERVE_WORKERS": str(workers)},
             stdout=subprocess.DEVNULL,
             stderr=self._said,
             preexec_fn=before,
@@ -103,15 +117,27 @@ class Service:
             return answer.status, json.loads(answer.read() or b"{}")
 
     def cpu_s(self) -> float:
-        """CPU seconds of the process so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """CPU seconds of the service so far."""
+        ticks = 0
+        for pid in self.pids():
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def pids(self) -> list[int]:
+        """The process, and its workers where it has several."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [pid, *map(int, children)]
 
     def memory_mib(self) -> float:
-        """The most memory that the process held so far."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
+        """The most memory that one process of the service held so far."""
+        return max(self._kib(pid, "VmHWM") for pid in self.pids()) / 1024
+
+    def _kib(self, pid: int, name: str) -> int:
+        status = Path(f"/proc/{pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith(name))
+        return int(line.split()[1])
 
     def kill(self) -> None:
         """End it without a word (SIGKILL)."""

