@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import msgspec
 
@@ -55,6 +55,8 @@ class ServeSettings:
         media_urls: Addresses that those of items may begin with, such as
             "https://cdn.example.com/shop/". Nothing else is ever fetched.
         max_media_bytes: Largest picture, sound or film, read or uploaded.
+        log_format: Each line of the log as "text" or as "json"; neither holds ids of visitors, nor
+            keys.
         shutdown_s: Time that open requests are given to end when the server stops.
         request_s: Time in which a request must have come whole, from its first byte to its last.
         otlp_url: Where an OpenTelemetry collector takes traces over HTTP, such as
@@ -83,6 +85,7 @@ class ServeSettings:
     media_folders: tuple[str, ...] = ()
     media_urls: tuple[str, ...] = ()
     max_media_bytes: int = 20_000_000
+    log_format: Literal["text", "json"] = "text"
     shutdown_s: int = 10
     request_s: int = 30
     otlp_url: str = ""

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from momentary.data.events import Erased, EventLog, Exposure, new_id
 from momentary.errors import StorageError
 from momentary.recommend.pipeline import Recommender
@@ -92,7 +94,6 @@ class Engine:
     ) -> None:
         self._log = log
         self.measures = Measures()
-        self._covered: set[str] = set()
         self._clock_us = clock_us
         self._settings = settings
         self._jobs: list[_Job] = []
@@ -106,6 +107,7 @@ class Engine:
             identity=log.identity,
             remembers=self._ranking.remembers,
         )
+        self._know_items()
         self.measures.model.labels(model_version).set(1)
 
     def share(self, turn: Turn) -> None:
@@ -150,6 +152,7 @@ class Engine:
         self._visits.switch(
             recommender.items, version=model_version, remembers=self._ranking.remembers
         )
+        self._know_items()
         self.measures.model.clear()
         self.measures.model.labels(model_version).set(1)
 
@@ -246,7 +249,7 @@ class Engine:
         measures = self.measures
         measures.waiting.set(len(self._jobs))
         measures.visits.set(len(self._visits))
-        measures.covered.set(len(self._covered) / max(1, len(self.recommender.items)))
+        measures.covered.set(float(self._covered.mean()) if len(self._covered) else 0.0)
         return measures.text()
 
     def close(self) -> None:
@@ -421,6 +424,11 @@ class Engine:
             if not job.done.done():
                 job.done.set_result((outcome, self._answer(job)))
 
+    def _know_items(self) -> None:
+        """Begin to count which items of the model are shown."""
+        self._cold = self._ranking.cold()
+        self._covered = np.zeros(len(self._cold), dtype=np.bool_)
+
     def _count(self, jobs: Sequence[_Job], *, accepted: int, events: int) -> None:
         self.measures.events.labels("accepted").inc(accepted)
         self.measures.events.labels("duplicate").inc(events - accepted)
@@ -428,7 +436,10 @@ class Engine:
             if job.ranked is not None:
                 self.measures.answers.labels(job.ranked.variant).inc()
                 self.measures.shown.inc(len(job.ranked.items))
-                self._covered.update(each.item_id for each in job.ranked.items)
+                index = self.recommender.items.index
+                listed = [index(each.item_id) for each in job.ranked.items]
+                self._covered[listed] = True
+                self.measures.cold.inc(int(self._cold[listed].sum()))
 
     def _answer(self, job: _Job) -> Answer | None:
         if job.ranked is None:

@@ -60,13 +60,18 @@ class Measures:
             "momentary_answers", "Lists by the arm that made them.", ("variant",), registry=registry
         )
         self.shown = Counter("momentary_shown_items", "Items on lists.", registry=registry)
+        self.cold = Counter(
+            "momentary_cold_items",
+            "Items on lists of which the training saw no event.",
+            registry=registry,
+        )
         self.waiting = Gauge(
             "momentary_waiting_requests", "Requests that wait for a tick.", registry=registry
         )
         self.visits = Gauge("momentary_live_visits", "Visits in memory.", registry=registry)
         self.covered = Gauge(
             "momentary_covered_items_share",
-            "Share of the catalogue that was on some list since the start.",
+            "Share of the catalogue that was on some list since this model came to work.",
             registry=registry,
         )
         self.model = Gauge(

@@ -19,7 +19,7 @@ from momentary.recommend.scenarios import Scorer, alike
 from momentary.serving.problems import Problem, unfollowed
 from momentary.serving.returning import at_the_door
 from momentary.serving.state import Visit
-from momentary.types import FloatArray, IntArray, ItemTable, Recommendation, Sessions
+from momentary.types import BoolArray, FloatArray, IntArray, ItemTable, Recommendation, Sessions
 
 MODEL = "model"
 FALLBACK = "fallback"
@@ -121,6 +121,13 @@ class Ranking:
         scorer = (self._fallback or self.recommender).scorer
         scores: FloatArray = scorer.score(Sessions.from_lists([[]]))[0]
         return scores
+
+    def cold(self) -> BoolArray:
+        """Items of which the training saw no event, by the fallback. Shape (items,)."""
+        if self._fallback is None:
+            return np.zeros(len(self.recommender.items), dtype=np.bool_)
+        found: BoolArray = self.popularity() <= 0
+        return found
 
     def answer(self, visits: Sequence[Visit], wishes: Sequence[Wish]) -> list[Ranked | Problem]:
         """One list, or the reason for refusing it, per visit."""

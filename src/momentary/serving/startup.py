@@ -14,6 +14,7 @@ from momentary.learn.threads import keep_one_blas_thread
 from momentary.models.artifact import ModelStore
 from momentary.recommend.pipeline import Recommender
 from momentary.serving.app import Application, clock_us, create_app
+from momentary.serving.logs import write_logs
 from momentary.serving.models import at_work, last_good
 from momentary.serving.server import listen, serve, serve_workers
 from momentary.settings import ServeSettings, load_settings
@@ -45,10 +46,11 @@ def start(
         MomentaryError: If there is no workspace or no model, a setting cannot work, or the port
             is taken.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    write_logs("text")
     keep_one_blas_thread()
     settings = load_settings(file, environ=environ)
     limits = settings.serve
+    write_logs(limits.log_format)
     if host is not None:
         limits = replace(limits, host=host)
     if port is not None:
