@@ -22,9 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import report
+from benchmarks.fuzz_document import Promises, by_document
 from benchmarks.fuzz_hostile import by_hand
-from benchmarks.fuzz_requests import by_document, by_strategy, drawn, mutated
+from benchmarks.fuzz_requests import by_strategy, drawn, mutated
 from benchmarks.fuzz_target import Sent, Target, Verdict, make_shop, rounds
+from momentary.serving import openapi
 from momentary.settings import ServeSettings
 
 _ROUND = 4_000
@@ -67,8 +69,9 @@ def send_all(sent: Iterable[Sent], tally: Tally, *, shop: Path, scratch: Path) -
     """Send requests one after another to a service over a fresh copy of the shop."""
 
     async def run(target: Target) -> None:
+        promises = Promises(openapi.document())
         for each in sent:
-            tally.count(each, await target.judge(each))
+            tally.count(each, await target.judge(each, broken=promises.broken))
 
     start = time.process_time()
     with (
@@ -119,6 +122,7 @@ def rows(tally: Tally) -> list[report.Row]:
         ("refused requests that wrote something", "wrote"),
         ("answers that tell internals", "leak"),
         ("refusals that are no problem details, answers without nosniff", "shape"),
+        ("answers that break the word of the OpenAPI document", "word"),
         ("answers whose count is not what was written", "miscounted"),
     ):
         row = report.Row(what=what, value=tally.faults[fault], target=0, better="lower")

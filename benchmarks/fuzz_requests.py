@@ -1,4 +1,4 @@
-"""Requests that nobody should send: from the document, by strategies, by mutation."""
+"""Requests that nobody should send: by strategies, and by mutation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -253,47 +253,6 @@ def drawn(strategy: st.SearchStrategy[Any], count: int, *, number: int) -> list[
 
     draw()
     return found
-
-
-def by_document(app: Any, count: int, *, number: int) -> Iterator[Sent]:  # noqa: ANN401
-    """Schemathesis: so many requests of every operation, those it allows and those it does not."""
-    import schemathesis
-    from schemathesis.generation import GenerationMode
-
-    schema = schemathesis.openapi.from_asgi("/openapi.json", app)
-    for found in schema.get_all_operations():
-        operation = found.ok()
-        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-            asked = operation.method.upper() in ("POST", "PUT") or "{" in operation.path
-            if not asked and mode is GenerationMode.NEGATIVE and not list(operation.query):
-                continue  # nothing in it can be wrong
-            strategy = operation.as_strategy(generation_mode=mode)
-            for case in drawn(strategy, count, number=number):
-                yield _of_case(case)
-
-
-def _of_case(case: Any) -> Sent:  # noqa: ANN401
-    path = case.path
-    for name, value in (case.path_parameters or {}).items():
-        path = path.replace("{" + name + "}", quote(str(value), safe="", errors="replace"))
-    query = urlencode(list((case.query or {}).items()), doseq=True, errors="replace")
-    body = case.body
-    absent = type(body).__name__ == "NotSet"
-    chunks = (b"",) if absent else ((body if isinstance(body, bytes) else encoded(body)),)
-    headers = tuple(
-        (name.lower().encode("latin-1", "replace"), str(value).encode("latin-1", "replace"))
-        for name, value in dict(case.headers or {}).items()
-    )
-    kind = () if absent else ((b"content-type", (case.media_type or "application/json").encode()),)
-    given = tuple(pair for pair in headers if pair[0] not in (b"content-type", b"content-length"))
-    return Sent(
-        method=case.method.upper(),
-        path=path,
-        query=query.encode("latin-1", "replace"),
-        headers=(*kind, *given),
-        chunks=chunks,
-        origin="schemathesis",
-    )
 
 
 def mutated(corpus: Sequence[Sent], count: int, *, rng: random.Random) -> Iterator[Sent]:

@@ -7,7 +7,7 @@ import contextlib
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,6 +42,7 @@ class Sent:
         chunks: The body in pieces.
         whole: False closes the connection before the body is complete.
         origin: What made it.
+        operation: Of the OpenAPI document that it is for, such as "POST /v1/events"; "" for none.
     """
 
     method: str
@@ -51,6 +52,7 @@ class Sent:
     chunks: tuple[bytes, ...] = (b"",)
     whole: bool = True
     origin: str = ""
+    operation: str = ""
 
     @property
     def body(self) -> bytes:
@@ -73,7 +75,7 @@ class Verdict:
 
     Attributes:
         status: Of the answer, 0 if there was none.
-        fault: One of `crash`, `wrote`, `leak`, `shape`, `miscounted`.
+        fault: One of `crash`, `wrote`, `leak`, `shape`, `miscounted`, `word`.
     """
 
     status: int
@@ -145,8 +147,15 @@ class Target:
         self._workspace.close()
         shutil.rmtree(self._home)
 
-    async def judge(self, sent: Sent) -> Verdict:
-        """Send one request and look at the answer, and at what was written meanwhile."""
+    async def judge(
+        self, sent: Sent, *, broken: Callable[[Sent, Answered], str] = lambda _sent, _answer: ""
+    ) -> Verdict:
+        """Send one request and look at the answer, and at what was written meanwhile.
+
+        Args:
+            sent: The request.
+            broken: Says how an answer breaks the OpenAPI document's word, "" if it does not.
+        """
         before, rows = self._written(), self._rows()
         try:
             answer = await exchange(self.app, sent)
@@ -158,6 +167,9 @@ class Target:
         if status >= 400 and self._written() != before:
             return Verdict(status=status, fault="wrote", detail=told)
         fault, detail = _fault(sent, answer, added=self._rows() - rows)
+        word = "" if fault else broken(sent, answer)
+        if word:
+            fault, detail = "word", word
         return Verdict(status=status, fault=fault, detail=detail)
 
     def _written(self) -> tuple[Any, ...]:

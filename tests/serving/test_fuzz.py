@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.fuzz import Tally, send_all, settings
+from benchmarks.fuzz_document import Promises, by_document
 from benchmarks.fuzz_hostile import by_hand
-from benchmarks.fuzz_requests import by_document, by_strategy, drawn, mutated
-from benchmarks.fuzz_target import Sent, Target, exchange, make_shop
+from benchmarks.fuzz_requests import by_strategy, drawn, mutated
+from benchmarks.fuzz_target import Answered, Sent, Target, exchange, make_shop
+from momentary.serving import openapi
 from momentary.types import Event
 
 
@@ -128,3 +130,20 @@ def test_the_watcher_sees_exceptions_and_what_a_refused_request_wrote(target):
         assert "planted" in asyncio.run(target.judge(replace(ASKED, method="GET"))).detail
     finally:
         target.app = app
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (200, b'{"accepted":1,"duplicates":0}', ""),
+        (200, b'{"accepted":"1","duplicates":0}', "not of type"),
+        (418, b"{}", "not documented"),
+        (422, b'{"title":"a","status":422,"detail":"b"}', ""),
+    ],
+)
+def test_a_broken_word_of_the_document_is_seen(status, body, said):
+    sent = replace(ASKED, operation="POST /v1/events")
+    answer = Answered(status=status, headers={}, body=body)
+    found = Promises(openapi.document()).broken(sent, answer)
+    assert said in found
+    assert bool(found) == bool(said)
