@@ -269,7 +269,7 @@ def mutated(corpus: Sequence[Sent], count: int, *, rng: random.Random) -> Iterat
         _pieces_changed,
     )
     for _ in range(count):
-        sent = dataclasses.replace(rng.choice(corpus), origin="mutation")
+        sent = dataclasses.replace(rng.choice(corpus), origin="mutation", operation="")
         for _ in range(rng.choice((1, 1, 2))):
             sent = rng.choice(changes)(sent, rng)
         yield sent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -277,14 +278,24 @@ def _tracked(record: dict[str, Any], now_us: int) -> dict[str, Any]:
     if when is None:
         fields["timestamp"] = now_us / 1e6
     elif isinstance(when, (int, float)) or str(when).isdigit():
-        fields["timestamp"] = float(when) / 1e6  # GA4 counts microseconds
+        fields["timestamp"] = _finite(when, field="timestamp") / 1e6  # GA4 counts microseconds
     for name in ("item_id", "user_id", "anonymous_id", "session_id"):
         if name in fields:
             fields[name] = str(fields[name])
     fields["event_type"] = known_type(str(fields["event_type"]))
     if "position" in fields:
-        fields["position"] = int(float(fields["position"]))
+        fields["position"] = int(_finite(fields["position"], field="position"))
     return fields
+
+
+def _finite(value: Any, *, field: str) -> float:  # noqa: ANN401 - whatever a tracker sends
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise Problem(422, f"{field} is {str(value)[:50]!r}; give a number.", field=field)
+    return number
 
 
 def read_item(body: bytes, *, item_id: str) -> Item:
