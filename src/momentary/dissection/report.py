@@ -6,7 +6,7 @@ import base64
 import html
 import importlib.resources
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import matplotlib as mpl
 import msgspec
@@ -67,7 +67,8 @@ def render(
         f"<title>{html.escape(title)}</title><style>{_resource('page.css')}</style></head><body>"
         f"<main><h1>{html.escape(title)}</h1>"
         f"<p>{len(study.held_out.names)} sounds that the network never heard; it tells the label "
-        f"of {study.accuracy:.0%} of them. Press a picture to hear what drives a unit most. A unit "
+        f"of {study.accuracy:.0%} of them (guessing: {1 / len(study.held_out.label_names):.0%}). "
+        "Press a picture to hear what drives a unit most. A unit "
         f"is selective if, with a chance of {SELECTIVE:g} or more, a sound of its label drives it "
         "more than another sound does; the label was chosen on one half of the sources and scored "
         "on the "
@@ -113,13 +114,12 @@ def _table(study: Study) -> str:
     for layer in study.layers:
         for measure, found in layer.answers.items():
             rivals = "".join(
-                f"<td>{min(shares):.0%} to {max(shares):.0%}</td>"
-                for shares in layer.comparisons[measure].values()
+                f"<td>{_range(shares)}</td>" for shares in layer.comparisons[measure].values()
             )
             verdict = (
                 '<td class="yes">far beyond networks that learned nothing</td>'
                 if layer.claim(measure)
-                else '<td class="no">cannot be told from chance: the data support no claim</td>'
+                else '<td class="no">not far beyond networks that learned nothing: no claim</td>'
             )
             rows.append(
                 f"<tr><td>{layer.name}</td><td>{measure}</td><td>{found.share:.0%}</td>{rivals}"
@@ -132,6 +132,12 @@ def _table(study: Study) -> str:
         f"{''.join(rows)}</tbody></table></div><p class=dim>A claim takes {TIMES_CHANCE:g} times "
         "the share of the best network that learned nothing.</p>"
     )
+
+
+def _range(shares: Sequence[float]) -> str:
+    """From the lowest to the highest, once where they look the same."""
+    low, high = f"{min(shares):.0%}", f"{max(shares):.0%}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _section(
@@ -166,7 +172,7 @@ def _section(
     note = (
         "Its filters are drawn with mel upwards and time to the right: red adds, blue takes away."
         if first
-        else "Its units hear a whole crop, marked in the picture."
+        else "Its units hear a whole crop, the bright part of a picture."
     )
     return (
         f"<section><h2>Layer {layer.name}</h2><p>{note} The number is the area under the ROC curve "
