@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from momentary.moments.attributes import ATTRIBUTES, measure
-from momentary.moments.pixels import Pixels, encode_jpeg, encode_png, read_picture
+from momentary.moments.pixels import Pixels, encode_jpeg, read_picture
 
 STEADY = 0.95
 """Correlation below which an attribute is noisy."""
@@ -30,11 +31,11 @@ _QUALITY = 75
 
 def worsened(pixels: Pixels) -> tuple[Pixels, Pixels]:
     """The picture after JPEG, and after half its size, each as it would be read again."""
-    side = max(pixels.shape[:2])
-    small = read_picture(encode_png(pixels), side=max(1, side // 2))
+    height, width = pixels.shape[:2]
+    small = _resized(pixels, width=max(1, width // 2), height=max(1, height // 2))
     return (
-        read_picture(encode_jpeg(pixels, quality=_QUALITY), side=side),
-        read_picture(encode_png(small), side=side),
+        read_picture(encode_jpeg(pixels, quality=_QUALITY), side=max(height, width)),
+        _resized(small, width=width, height=height),
     )
 
 
@@ -71,6 +72,14 @@ def spread_out(names: Sequence[str], *, count: int) -> list[str]:
     if len(names) <= count:
         return list(names)
     return [names[at] for at in np.linspace(0, len(names) - 1, count).astype(int).tolist()]
+
+
+def _resized(pixels: Pixels, *, width: int, height: int) -> Pixels:
+    """As `read_picture` brings a picture to another size."""
+    image = Image.fromarray(pixels)
+    return np.array(
+        image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0), dtype=np.uint8
+    )
 
 
 def _likeness(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
