@@ -21,6 +21,7 @@ from benchmarks.moments_choices import LOYALTY, choose
 from benchmarks.moments_draws import FDR, METHODS, Draw
 from benchmarks.moments_kept import Keeper, digest
 from benchmarks.moments_photos import PIXELS, measure_laws, measure_pool
+from benchmarks.moments_scale import IMPRESSIONS, ITEMS, analyse_many, measure_pictures
 from benchmarks.moments_worlds import WORLDS
 from benchmarks.report import Row, data_folder, finish, sha256
 from momentary.moments.attributes import ATTRIBUTES
@@ -29,7 +30,7 @@ from momentary.moments.multiplicity import benjamini_hochberg
 from momentary.moments.plan import anytime_lift, sample_ratio_p
 from momentary.moments.stability import STEADY, noisy, stability
 
-ITEMS = 1500
+WORLD_ITEMS = 1500
 
 _ROOM = "src/momentary/moments/"
 DRAWS = (
@@ -47,6 +48,13 @@ DRAWS = (
 
 CHOICES = ("benchmarks/moments_choices.py", f"{_ROOM}decision.py")
 """What a fit of the decision model depends on."""
+
+SCALE = (
+    *DRAWS,
+    "benchmarks/moments_scale.py",
+    *(f"{_ROOM}{name}.py" for name in ("example", "exposures", "gallery")),
+)
+"""What the costs depend on."""
 
 Summary = dict[str, dict[str, float]]
 """By method and figure."""
@@ -259,6 +267,36 @@ def other_gates(keeper: Keeper, processes: ProcessPoolExecutor, *, quick: bool) 
     ]
 
 
+def costs(keeper: Keeper, processes: ProcessPoolExecutor, *, quick: bool) -> list[Row]:
+    """Pictures a second and a large shop's effects, by the processor: machines are shared."""
+    code = digest(SCALE)
+    photos = 100 if quick else 1200
+    size = (1_000, 200_000) if quick else (ITEMS, IMPRESSIONS)
+    (speed,) = keeper.each(
+        "pictures", measure_pictures, {str(photos): photos}, code=code, pool=processes
+    )
+    (cost,) = keeper.each("scale", analyse_many, {f"{size[0]}": size}, code=code, pool=processes)
+    what = f"{size[0]:,} items x {size[1]:,} impressions (simulated)"
+    return [
+        _row("pictures measured in a second of one processor", float(speed["cpu"]), 150.0),
+        Row(what="the same by the clock, two threads, busy machine", value=float(speed["wall"])),
+        Row(
+            what=f"{what}, all effects, CPU",
+            value=float(cost["seconds"]),
+            unit="s",
+            target=300.0,
+            better="lower",
+        ),
+        Row(
+            what=f"{what}, peak memory",
+            value=float(cost["gib"]),
+            unit="GiB",
+            target=4.0,
+            better="lower",
+        ),
+    ]
+
+
 def _steadiness(again: Matrix) -> list[Row]:
     """G12: what does not survive is marked noisy, and its figure is told."""
     found = stability(again)
@@ -303,19 +341,21 @@ def main() -> None:
         print(f"photos measured ({time.monotonic() - began:.0f} s)", flush=True)
     worlds: dict[str, list[Draw]] = {}
     found: dict[str, Summary] = {}
-    code = digest(DRAWS, photos, ITEMS)
+    code = digest(DRAWS, photos, WORLD_ITEMS)
     with ProcessPoolExecutor(
         given.workers, initializer=functools.partial(moments_draws.share, pool)
     ) as processes:
         for name in WORLDS:
             tasks = {
-                f"{name.replace(' ', '_')}-{seed}": (name, seed, ITEMS) for seed in range(draws)
+                f"{name.replace(' ', '_')}-{seed}": (name, seed, WORLD_ITEMS)
+                for seed in range(draws)
             }
             kept = keeper.each("worlds", moments_draws.draw, tasks, code=code, pool=processes)
             worlds[name] = [Draw.of(each) for each in kept]
             print(f"{name}: {draws} draws ({time.monotonic() - began:.0f} s)", flush=True)
             found[name] = summary(name, worlds[name])
         rows = gates(worlds, found) + other_gates(keeper, processes, quick=given.quick)
+        rows += costs(keeper, processes, quick=given.quick)
     rows.append(Row(what="wall time", value=time.monotonic() - began, unit="s"))
     finish(
         "moments",

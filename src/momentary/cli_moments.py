@@ -36,6 +36,31 @@ Versions = Annotated[
     Path, typer.Option(help="Parquet: item_id, picture, since_us: when which picture was shown.")
 ]
 Attributes = Annotated[Path, typer.Option(help="What `moments measure --out` wrote.")]
+Facts = Annotated[
+    Path | None,
+    typer.Option(help="Parquet: item_id, category, and numbers to adjust for, such as log_price."),
+]
+
+
+@app.command()
+def example(
+    folder: Annotated[Path, typer.Argument(help="Made if it is not there.")],
+    items: Annotated[int, typer.Option(min=2, help="How many items.")] = 160,
+    impressions: Annotated[int, typer.Option(min=2, help="How often they are shown.")] = 150_000,
+    seed: Seed = 0,
+) -> None:
+    """Write a made-up shop (pictures and simulated shoppers) to try the other commands on.
+
+    Example: momentary moments example shop
+    """
+    import numpy as np
+
+    from momentary.moments.example import ExampleConfig, write_example
+
+    config = ExampleConfig(items=items, impressions=impressions)
+    for written in write_example(folder, rng=np.random.default_rng(seed), config=config):
+        _out.print(str(written), soft_wrap=True, highlight=False)
+    _out.print("Everything in it is simulated.")
 
 
 @app.command()
@@ -88,6 +113,7 @@ def effects(
     events: Events,
     versions: Versions,
     attributes: Attributes,
+    facts: Facts = None,
     outcome: Annotated[list[str] | None, typer.Option(help="Outcomes; all if none.")] = None,
     out: Out = None,
     seed: Seed = 0,
@@ -98,7 +124,9 @@ def effects(
     Example: momentary moments effects events.parquet --versions versions.parquet
     --attributes attributes.parquet --out effects.json
     """
-    table = _estimate(events, versions, attributes, outcome=outcome, placebos=0, seed=seed)
+    table = _estimate(
+        events, versions, attributes, facts=facts, outcome=outcome, placebos=0, seed=seed
+    )
     _tell(table, out=out, json=json)
 
 
@@ -107,6 +135,7 @@ def validate(
     events: Events,
     versions: Versions,
     attributes: Attributes,
+    facts: Facts = None,
     outcome: Annotated[list[str] | None, typer.Option(help="Outcomes; all if none.")] = None,
     placebos: Annotated[int, typer.Option(min=1, help="Times that pictures are swapped.")] = 20,
     seed: Seed = 0,
@@ -117,7 +146,9 @@ def validate(
     Example: momentary moments validate events.parquet --versions versions.parquet
     --attributes attributes.parquet
     """
-    table = _estimate(events, versions, attributes, outcome=outcome, placebos=placebos, seed=seed)
+    table = _estimate(
+        events, versions, attributes, facts=facts, outcome=outcome, placebos=placebos, seed=seed
+    )
     if json:
         _print_json(
             [
@@ -325,6 +356,7 @@ def _estimate(
     versions: Path,
     attributes: Path,
     *,
+    facts: Path | None,
     outcome: list[str] | None,
     placebos: int,
     seed: int,
@@ -334,6 +366,7 @@ def _estimate(
     from momentary.moments.attributes import ATTRIBUTES
     from momentary.moments.effects import EffectsDesign, ImageEffects
     from momentary.moments.exposures import collect
+    from momentary.moments.facts import item_facts
     from momentary.moments.gallery import read_measured
     from momentary.moments.results import OUTCOMES
     from momentary.moments.spells import PictureTable
@@ -355,10 +388,11 @@ def _estimate(
         values=measured.values,
         noisy=measured.noisy,
     )
+    known = item_facts(_parquet(facts)) if facts else None
     with _bar("fit") as progress:
         return (
             ImageEffects(design)
-            .fit(spells, pictures, rng=np.random.default_rng(seed), progress=progress)
+            .fit(spells, pictures, known, rng=np.random.default_rng(seed), progress=progress)
             .table()
         )
 

@@ -1,5 +1,6 @@
 """`momentary moments ...` as a person uses it."""
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -9,8 +10,10 @@ import pytest
 
 from momentary import cli
 from momentary.moments.attributes import ATTRIBUTES
+from momentary.moments.example import EFFECTS
 from momentary.moments.gallery import Gallery, measure_all, write_measured
 from momentary.moments.pixels import encode_png
+from momentary.moments.report import over_promises
 from momentary.moments.results import read_table, write_table
 from tests.moments.pictures import drawn, made_up_table
 
@@ -76,6 +79,87 @@ def test_whatif_predicts_or_refuses(run, shop):
     code, _, err = run(*ask, "beauty=1")
     assert code == 2
     assert "brightness" in err
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory):
+    """The made-up shop, measured, with its effects."""
+    folder = tmp_path_factory.mktemp("example")
+
+    def moments(*arguments):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["momentary", "moments", *map(str, arguments)])
+            with contextlib.suppress(SystemExit):
+                cli.main()
+
+    moments("example", folder, "--items", 120, "--impressions", 120_000)
+    moments("measure", folder / "photos", "--out", folder / "attributes.parquet")
+    moments("effects", *asked(folder), "--out", folder / "effects.json")
+    return folder
+
+
+def asked(folder):
+    return (
+        *(folder / "events.parquet", "--versions", folder / "versions.parquet"),
+        *("--attributes", folder / "attributes.parquet", "--facts", folder / "facts.parquet"),
+    )
+
+
+def test_effects_finds_what_the_shop_was_made_with(example):
+    table = read_table(example / "effects.json")
+    assert {each.moment for each in table.outcomes} == {
+        "research",
+        "first_sight",
+        "use",
+        "advocacy",
+    }
+    found = {(e.outcome, e.attribute): e for e in table.effects if e.discovered}
+    colour = found["click", "colourfulness"]
+    assert colour.rung >= 2
+    assert colour.low < 100 * np.expm1(EFFECTS["click"]["colourfulness"]) < colour.high
+    assert found["return", "colourfulness"].percent > 0
+    assert over_promises(table) == ("colourfulness",)
+    assert any(scale.noisy for scale in table.scales)
+
+
+def test_validate_tries_to_refute(run, example):
+    code, out, _ = run(
+        "validate", *asked(example), "--outcome", "click", "--placebos", 20, "--json"
+    )
+    assert code == 0
+    (said,) = json.loads(out)
+    assert said["outcome"] == "click"
+    assert said["placebo_p"] < 0.15
+    assert said["divergence_p"] is not None
+    code, out, _ = run("validate", *asked(example), "--outcome", "click", "--placebos", 1)
+    assert "agreement of the rungs" in out
+    code, _, err = run("validate", *asked(example), "--outcome", "smile")
+    assert code == 2
+    assert "no outcome 'smile'" in err
+
+
+def test_decide_adds_the_card_to_the_effects(run, example):
+    ask = ("decide", example / "choices.parquet", "--draws", 32, "--into", example / "effects.json")
+    code, out, _ = run(*ask, "--image", "brightness", "--json")
+    assert code == 0
+    card = json.loads(out)
+    assert {each["part"] for each in card["influences"]} == {
+        *("taste", "loyalty", "price", "position", "image")
+    }
+    assert card["influences"][0]["part"] == "taste"
+    assert read_table(example / "effects.json").decision.people == card["people"]
+    code, _, err = run(*ask, "--image", "beauty")
+    assert code == 2
+    assert "beauty" in err
+
+
+def test_whatif_answers_from_fitted_effects(run, example):
+    photo = example / "photos" / "item-003-0.png"
+    ask = ("whatif", example / "effects.json", photo, "--json", "--outcome", "click", "--edit")
+    code, out, _ = run(*ask, "brightness=+0.3")
+    said = json.loads(out)
+    assert code == 0
+    assert (said["interval"] is None) == bool(said["refused"])
 
 
 def test_plan_sizes_and_raises_the_alarm(run):
