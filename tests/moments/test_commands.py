@@ -92,7 +92,7 @@ def example(tmp_path_factory):
             with contextlib.suppress(SystemExit):
                 cli.main()
 
-    moments("example", folder, "--items", 120, "--impressions", 120_000)
+    moments("example", folder)
     moments("measure", folder / "photos", "--out", folder / "attributes.parquet")
     moments("effects", *asked(folder), "--out", folder / "effects.json")
     return folder

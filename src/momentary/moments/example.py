@@ -37,6 +37,7 @@ _DAY_US = 86_400_000_000
 _SECOND_US = 1_000_000
 _PERIOD_DAYS = 14
 _CATEGORIES = ("coat", "dress", "shirt", "shoe")
+_STOCKS = (0.2, 0.6, 1.0)
 _EDITS = ("brightness", "colourfulness", "clutter", "warmth")
 
 
@@ -76,12 +77,16 @@ class Shelf:
         quality: Of each item; nobody measured it. Shape (items,).
         log_price: List price. Shape (items,).
         version: Shape (items, periods).
+        promoted: Shape (items, periods).
+        stock: From 0 to 1. Shape (items, periods).
         signal: By outcome, what an item's version does to its rate. Each (items, versions).
     """
 
     quality: Matrix
     log_price: Matrix
     version: IntArray
+    promoted: NDArray[np.bool_]
+    stock: Matrix
     signal: Mapping[str, Matrix]
 
 
@@ -152,6 +157,8 @@ def stock_shelf(
         quality=quality,
         log_price=3.0 + 0.4 * rng.normal(size=items) + 0.2 * quality,
         version=version,
+        promoted=rng.random((items, periods)) < 0.15,
+        stock=rng.choice(_STOCKS, size=(items, periods)),
         signal={
             outcome: sum(
                 (size * standard[:, :, at[name]] for name, size in sizes.items()),
@@ -266,8 +273,8 @@ class _View:
         place = rng.gumbel(size=(count, POSITIONS))
         place -= 0.15 * shelf.quality[self.item, None] * np.arange(POSITIONS)
         self.position = place.argmax(axis=1)
-        self.promoted = rng.random((items, self.periods))[self.item, self.period] < 0.15
-        self.stock = rng.choice([0.2, 0.6, 1.0], size=(items, self.periods))[self.item, self.period]
+        self.promoted = shelf.promoted[self.item, self.period]
+        self.stock = shelf.stock[self.item, self.period]
         self.price = np.exp(shelf.log_price[self.item]) * np.where(self.promoted, 0.8, 1.0)
         self.interest = (
             0.5 * shelf.quality[self.item] + 0.3 * self.promoted + 0.2 * (self.stock - 0.6)
@@ -294,11 +301,11 @@ class _View:
         names = np.array([f"item-{item:03d}" for item in range(int(self.item.max()) + 1)])
         told = pa.nulls(len(rows), pa.string())
         if properties:
-            code = self.promoted[rows] * 3 + np.searchsorted([0.2, 0.6, 1.0], self.stock[rows])
+            code = self.promoted[rows] * 3 + np.searchsorted(_STOCKS, self.stock[rows])
             texts = [
                 f'{{"promoted": {str(promoted).lower()}, "stock": {stock}}}'
                 for promoted in (False, True)
-                for stock in (0.2, 0.6, 1.0)
+                for stock in _STOCKS
             ]
             told = pa.array(np.array(texts)[code])
         elif dwell:

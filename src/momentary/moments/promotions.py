@@ -491,9 +491,8 @@ def _sentence(label: str, found: Interval, *, discovered: bool) -> str:
     verb = "raises" if found.percent > 0 else "lowers"
     return (
         f"The {label} {verb} {OUTCOME.label} by {abs(found.percent):.0f} % ({found.low:+.0f} to "
-        f"{found.high:+.0f}), the same product in the same store being compared with itself in "
-        "other weeks of the quarter at the same price; the interval allows for sales that differed "
-        "as much the week before."
+        f"{found.high:+.0f}) against the same product's other weeks of the quarter in the same store "
+        "at the same price."
     )
 
 
@@ -511,7 +510,8 @@ def _warnings(
     cut = cells.log_price[used] < np.log(_CUT)
     found = [
         "Nobody drew lots for places: this is rung 3, each product and store against itself. What "
-        "else came with a promotion and is not in the data may be behind a number.",
+        "else came with a promotion and is not in the data may be behind a number. Every interval "
+        "allows for sales that differed as much as they did the week before.",
         f"Promotions coincide with price cuts ({100 * cut[shown].mean():.0f} % of promoted weeks, "
         f"{100 * cut[~shown].mean():.0f} % of others); the price is held fixed.",
     ]
@@ -523,7 +523,7 @@ def _warnings(
     if early:
         found.append(
             f"Sales differ the week before already: {words_of(early)}. These numbers are not the "
-            "place's alone; their intervals allow for as large a difference."
+            "place's alone."
         )
     return tuple(found)
 
