@@ -6,7 +6,7 @@ What is kept bears a digest of the code that made it, so results of other code a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import TypeVar
@@ -42,7 +42,7 @@ class Keeper:
         *,
         code: str,
         pool: Executor,
-    ) -> Iterator[Kept]:
+    ) -> list[Kept]:
         """The result of each task, in their order; new ones are kept as soon as they are there.
 
         Args:
@@ -56,12 +56,14 @@ class Keeper:
         waiting = {
             name: pool.submit(function, task) for name, task in tasks.items() if there[name] is None
         }
+        results = []
         for name in tasks:
             found = there[name]
             if found is None:
                 found = waiting[name].result()
                 self._write(self._file(part, name, code), found)
-            yield found
+            results.append(found)
+        return results
 
     def _file(self, part: str, name: str, code: str) -> Path | None:
         return None if self.folder is None else self.folder / f"{part}-{name}-{code}.npz"

@@ -46,7 +46,7 @@ Facts = Annotated[
 def example(
     folder: Annotated[Path, typer.Argument(help="Made if it is not there.")],
     items: Annotated[int, typer.Option(min=2, help="How many items.")] = 160,
-    impressions: Annotated[int, typer.Option(min=2, help="How often they are shown.")] = 150_000,
+    impressions: Annotated[int, typer.Option(min=2, help="How often they are shown.")] = 200_000,
     seed: Seed = 0,
 ) -> None:
     """Write a made-up shop (pictures and simulated shoppers) to try the other commands on.

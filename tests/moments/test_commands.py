@@ -114,11 +114,11 @@ def test_effects_finds_what_the_shop_was_made_with(example):
         "advocacy",
     }
     found = {(e.outcome, e.attribute): e for e in table.effects if e.discovered}
-    colour = found["click", "colourfulness"]
-    assert colour.rung >= 2
-    assert colour.low < 100 * np.expm1(EFFECTS["click"]["colourfulness"]) < colour.high
-    assert found["return", "colourfulness"].percent > 0
-    assert over_promises(table) == ("colourfulness",)
+    warm = found["click", "warmth"]
+    assert warm.rung >= 2
+    assert warm.low < 100 * np.expm1(EFFECTS["click"]["warmth"]) < warm.high
+    assert found["return", "subject_size"].percent > 0
+    assert over_promises(table) == ("subject_size",)
     assert any(scale.noisy for scale in table.scales)
 
 

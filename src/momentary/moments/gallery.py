@@ -58,12 +58,14 @@ class Gallery:
 
     def __init__(self, source: Path) -> None:
         self.source = source
+        self._archive: zipfile.ZipFile | None = None
         if source.is_dir():
             found = (file for file in source.rglob("*") if file.suffix.lower() in _SUFFIXES)
             self.names = sorted(file.relative_to(source).as_posix() for file in found)
         elif source.is_file() and zipfile.is_zipfile(source):
-            with zipfile.ZipFile(source) as archive:
-                listed = archive.namelist()
+            # Opened once: reading the list of a large archive takes longer than reading a picture.
+            self._archive = zipfile.ZipFile(source)
+            listed = self._archive.namelist()
             self.names = sorted(name for name in listed if Path(name).suffix.lower() in _SUFFIXES)
         else:
             raise DataError(f"{source} is neither a folder of pictures nor a zip archive of them.")
@@ -74,7 +76,7 @@ class Gallery:
         Raises:
             DataError: If it is not there, cannot be read, or is larger than a picture may be.
         """
-        if self.source.is_dir():
+        if self._archive is None:
             file = self.source / name
             if not file.resolve().is_relative_to(self.source.resolve()):
                 raise DataError("it lies outside the folder")
@@ -84,7 +86,7 @@ class Gallery:
             except OSError as error:
                 raise DataError(f"it cannot be read: {error.strerror}") from error
         try:
-            with zipfile.ZipFile(self.source) as archive, archive.open(name) as opened:
+            with self._archive.open(name) as opened:
                 return opened.read(LIMITS.bytes + 1)
         except (KeyError, OSError, RuntimeError, zipfile.BadZipFile, NotImplementedError) as error:
             raise DataError(f"it cannot be read: {error}") from error

@@ -491,8 +491,8 @@ def _sentence(label: str, found: Interval, *, discovered: bool) -> str:
     verb = "raises" if found.percent > 0 else "lowers"
     return (
         f"The {label} {verb} {OUTCOME.label} by {abs(found.percent):.0f} % ({found.low:+.0f} to "
-        f"{found.high:+.0f}) against the same product's other weeks of the quarter in the same store "
-        "at the same price."
+        f"{found.high:+.0f}) against the same product's other weeks of the quarter in the same "
+        "store at the same price."
     )
 
 
