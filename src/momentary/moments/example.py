@@ -30,7 +30,7 @@ EFFECTS: Mapping[str, Mapping[str, float]] = {
     "review": {"warmth": 0.30},
     "detail": {"warmth": 0.20},
 }
-"""True effects: logarithm of the rate per SD of an attribute over all pictures."""
+"""True effects: logarithm of the rate per SD of an attribute over what is shown."""
 
 POSITIONS = 8
 _DAY_US = 86_400_000_000
@@ -147,12 +147,13 @@ def stock_shelf(
         periods: How many.
     """
     items, versions = values.shape[:2]
-    standard = (values - values.mean(axis=(0, 1))) / values.std(axis=(0, 1))
     at = {name: place for place, name in enumerate(ATTRIBUTES)}
     version = np.zeros((items, periods), dtype=np.int64)
     for period in range(1, periods):
         fresh = rng.integers(versions, size=items)
         version[:, period] = np.where(rng.random(items) < 0.4, fresh, version[:, period - 1])
+    shown = values[np.arange(items)[:, None], version].reshape(-1, values.shape[2])
+    standard = (values - shown.mean(axis=0)) / shown.std(axis=0)
     return Shelf(
         quality=quality,
         log_price=3.0 + 0.4 * rng.normal(size=items) + 0.2 * quality,
