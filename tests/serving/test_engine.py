@@ -257,3 +257,27 @@ def test_more_visits_in_a_tick_than_memory_holds_are_answered_right(tmp_path):
         alone = [_ids(_recommend(app, session_id=f"s{n}")) for n in range(7)]
 
     assert together == alone
+
+
+def test_whoever_signs_in_goes_on_with_what_the_browser_was_shown(tmp_path):
+    both = {"user_id": "u", "anonymous_id": "a"}
+    with opened(tmp_path) as app:
+        known = _recommend(app, event=event(None, "i5", user_id="u", timestamp=NOW_US / 1e6 - 9e4))
+        for item in ("i1", "i2"):
+            before = _recommend(app, event=event(None, item, anonymous_id="a"))
+        signed_in = _recommend(app, **both)
+        clicked = _recommend(app, event=event(None, "i3", **both))
+        other = _recommend(app, user_id="v", anonymous_id="b")
+        stranger = _recommend(app)
+    with opened(tmp_path) as app:
+        again = _recommend(app, **both)
+        visit = _recommend(app, items=["i1", "i2", "i3"])
+        next_account = _recommend(
+            app, event=event(None, "i4", user_id="w", anonymous_id="a"), anonymous_id="a"
+        )
+        alone = _recommend(app, items=["i4"])
+
+    assert _ids(signed_in) == _ids(before) != _ids(known)
+    assert _ids(clicked) == _ids(again) == _ids(visit)
+    assert _ids(other) == _ids(stranger)
+    assert _ids(next_account) == _ids(alone)

@@ -142,3 +142,14 @@ def test_a_new_vocabulary_lets_go_of_all_visits():
     live.forget([("session_id", "s")])
     assert len(live) == 0
     assert live.get(None) == EMPTY
+
+
+def test_another_account_on_a_browser_begins_a_visit_and_signing_in_or_out_does_not():
+    browser = ("anonymous_id", "a")
+    clicks = [_event("a", 0, anonymous_id="a"), _event("b", 1, anonymous_id="a", user_id="u")]
+    clicks += [_event("c", 2, anonymous_id="a")]
+    assert _played(clicks, key=browser).items == (0, 1, 2)
+    clicks += [_event("d", 3, anonymous_id="a", user_id="v"), _event("e", 4, anonymous_id="a")]
+    found = _played(clicks, key=browser)
+    assert found.items == (3, 4)
+    assert "v" not in found.account

@@ -19,7 +19,7 @@ from momentary.serving.log_visits import LogVisits
 from momentary.serving.measures import Measures
 from momentary.serving.problems import Problem
 from momentary.serving.ranking import Ranked, Ranking, Wish
-from momentary.serving.returning import stitched
+from momentary.serving.returning import stitched, under_way
 from momentary.serving.schemas import Answer, EventsOut, ItemOut
 from momentary.serving.state import ID_COLUMNS, Key, LiveSessions, Visit, clicked
 from momentary.serving.visits import open_visits
@@ -314,8 +314,7 @@ class Engine:
         if not jobs:
             return
         stage = self.measures.stage
-        most = None if self._ranking.remembers else 1
-        asked = (job.question.keys[:most] for job in jobs if job.question is not None)
+        asked = (self._read_for(job.question) for job in jobs if job.question is not None)
         with stage.labels("recall").time():
             self._visits.load({key: None for keys in asked for key in keys})
             before = self._visits.record(self._fresh(jobs))
@@ -366,14 +365,21 @@ class Engine:
                 self._visits.put(key, ranked.visit)
         return [job for job in jobs if job not in refused]
 
+    def _read_for(self, question: Question) -> list[Key]:
+        """The visits that a question may be about."""
+        keys = question.keys
+        named = bool(keys) and keys[0][0] == "session_id"
+        return keys[:1] if named and not self._ranking.remembers else keys
+
     def _visit(self, question: Question) -> tuple[Visit, Key | None]:
         """What is asked about, and the key under which it may be kept."""
-        visit, key = self._visits.get(question.key), question.key
+        since_us = self.now_us() - self._settings.idle_s * 1_000_000
         if self._ranking.remembers:
-            since_us = self.now_us() - self._settings.idle_s * 1_000_000
             visit, key = stitched(
                 question.ids, self._visits, knows=self._ranking.knows, since_us=since_us
             )
+        else:
+            visit, key = under_way(question.keys, self._visits, since_us=since_us)
         if not question.basket:
             return visit, key
         indices = self.recommender.items.indices(question.basket)

@@ -7,7 +7,7 @@ the browser's past is known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -74,10 +74,28 @@ def _continuing(visit: Visit, owner: Visit) -> Visit:
     )
 
 
+def under_way(keys: Sequence[Key], visits: Visits, *, since_us: int) -> tuple[Visit, Key | None]:
+    """The visit that is asked about, of a model that forgets visitors.
+
+    A session that the sender names is that one. Else it is the visit that began first of those
+    that go on: whoever signs in goes on with what the browser was shown.
+
+    Args:
+        keys: Names of the visit and the visitor.
+        visits: Holds the visits of all of them.
+        since_us: A visitor silent since then stands at the door of a new visit.
+    """
+    if len(keys) < 2 or keys[0][0] == "session_id":
+        return (visits.get(keys[0]), keys[0]) if keys else (EMPTY, None)
+    owners = [(key, visits.get(key)) for key in keys]
+    key, visit = _current(owners, since_us) or owners[0]
+    return visit, key
+
+
 def _current(owners: list[tuple[Key, Visit]], since_us: int) -> tuple[Key, Visit] | None:
     """The visit that began first of those that still go on: signing in does not end one."""
     going = [each for each in owners if each[1].items and not _over(each[1], since_us)]
-    return min(going, key=lambda each: each[1].times_us[0], default=None)
+    return min(going, key=lambda each: (each[1].times_us[0], -len(each[1].items)), default=None)
 
 
 def _over(visit: Visit, since_us: int) -> bool:

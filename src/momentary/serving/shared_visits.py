@@ -62,6 +62,7 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
     dtype: str
     door: bytes | None
     past: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+    account: str
 
 
 _ENCODE = msgspec.msgpack.Encoder().encode
@@ -226,6 +227,7 @@ class SharedVisits:
             hidden=hidden,
             door=door,
             past=tuple(Visit(items=items, times_us=times) for items, times in found.past),
+            account=found.account,
         )
 
     def _written(self, visit: Visit) -> bytes:
@@ -242,6 +244,7 @@ class SharedVisits:
                 dtype="" if state is None else state.dtype.str,
                 door=None if door is None else door.tobytes(),
                 past=tuple((each.items, each.times_us) for each in visit.past),
+                account=visit.account,
             )
         )
 

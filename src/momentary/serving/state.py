@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +39,7 @@ class Visit:
         door: State of such a model before the visit, as far as it knows the visitor's past; None
             if it has not been asked yet. Shape (width,).
         past: The visitor's visits that have ended and that `door` does not know yet.
+        account: Of a browser: digest of who was signed in at the last click that says so.
     """
 
     items: tuple[int, ...] = ()
@@ -47,6 +49,7 @@ class Visit:
     visitor: str = ""
     door: FloatArray | None = None
     past: tuple[Visit, ...] = ()
+    account: str = ""
 
 
 EMPTY = Visit()
@@ -86,8 +89,16 @@ def ended(visit: Visit) -> Visit:
     return Visit(visitor=visit.visitor, door=visit.door, past=past)
 
 
+_Click = tuple[int, int, str]
+"""Item index, microseconds since 1970, and the account if the event names one."""
+
 Undo = dict[Key, Visit]
 """What `LiveSessions.record` replaced."""
+
+
+def _digest(account: str) -> str:
+    # Visits may lie in a cache, where no id of a person belongs.
+    return hashlib.blake2b(account.encode(), digest_size=8).hexdigest()
 
 
 class LiveSessions:
@@ -222,25 +233,30 @@ class LiveSessions:
         clicks = [click for event in events if (click := self._click(event)) is not None]
         return self._after(self.blank(key), clicks, column=key[0])
 
-    def _click(self, event: Event) -> tuple[int, int] | None:
+    def _click(self, event: Event) -> _Click | None:
         if event.event_type not in _INTEREST:
             return None
         index = self._items.index(event.item_id)
-        return None if index < 0 else (index, event.timestamp_us)
+        return None if index < 0 else (index, event.timestamp_us, event.user_id or "")
 
-    def _after(self, visit: Visit, clicks: Sequence[tuple[int, int]], *, column: IdColumn) -> Visit:
+    def _after(self, visit: Visit, clicks: Sequence[_Click], *, column: IdColumn) -> Visit:
         if column == "session_id":
-            return clicked(visit, clicks, max_seen=self._max_seen)
-        current = visit
+            plain = [(item, time_us) for item, time_us, _ in clicks]
+            return clicked(visit, plain, max_seen=self._max_seen)
+        current, account = visit, visit.account
         latest_us = visit.times_us[-1] if visit.times_us else None
         run: list[tuple[int, int]] = []
-        for item, time_us in clicks:
+        for item, time_us, user in clicks:
             silence_us = 0 if latest_us is None else time_us - latest_us
             if silence_us < -self._idle_us:
                 # An old event that comes late belongs to a visit that has ended.
                 continue
-            if silence_us > self._idle_us:
+            named = _digest(user) if user and column == "anonymous_id" else ""
+            # Signing in does not end the visit of a browser; another account does.
+            if silence_us > self._idle_us or (named and account and named != account):
                 current, run = ended(clicked(current, run, max_seen=self._max_seen)), []
             run.append((item, time_us))
+            account = named or account
             latest_us = time_us if latest_us is None else max(latest_us, time_us)
-        return clicked(current, run, max_seen=self._max_seen)
+        found = clicked(current, run, max_seen=self._max_seen)
+        return found if found.account == account else replace(found, account=account)
