@@ -22,6 +22,7 @@ from momentary.models.popularity import (
     Popularity,
     PopularityConfig,
 )
+from momentary.models.protocol import Quick
 from momentary.models.sequential_rules import SequentialRules, SequentialRulesConfig
 from momentary.models.session_knn import VSKNN, VSTAN, VSKNNConfig, VSTANConfig
 from momentary.types import IntArray, Sessions
@@ -222,6 +223,23 @@ LAWS: list[Law] = [law for name, law in list(globals().items()) if name.startswi
 @pytest.mark.parametrize("name", MODELS)
 def test_model_keeps_the_law(name: str, law: Law, log: Sessions) -> None:
     law(MODELS[name], log)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("exact", [1, 3, 7])
+def test_a_quick_model_keeps_to_its_scores(name: str, exact: int, log: Sessions) -> None:
+    model = fitted(MODELS[name], log, n_items=N_ITEMS + 1)
+    if not isinstance(model, Quick):
+        assert not hasattr(model, "score_visit")
+        return
+    whole = model.score(log)
+    for row in range(len(log)):
+        scores = model.score_visit(log.session(row), exact=exact)
+        best = np.argsort(-whole[row, :N_ITEMS], kind="stable")
+        np.testing.assert_allclose(scores[best[:exact]], whole[row, best[:exact]], rtol=1e-3)
+        assert scores[best[exact:]].max(initial=-np.inf) <= scores[best[:exact]].min() + 1e-6
+        np.testing.assert_allclose(scores[:N_ITEMS], whole[row, :N_ITEMS], rtol=0.1, atol=0.1)
+        assert scores[N_ITEMS] <= scores[:N_ITEMS].min()  # never seen
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from momentary.learn.past_evidence import FACTS, PastEvidence, facts_of
+from momentary.learn.past_evidence import FACTS, PastEvidence, facts_and_likely, facts_of
 from momentary.types import Sessions
 
 SESSIONS = Sessions.from_lists(
@@ -114,3 +114,34 @@ def test_what_is_kept_is_the_strongest_in_the_callers_numbers():
     strongest = ours[np.ix_(number, number)].max(axis=1)
     np.testing.assert_allclose(best.max(axis=1), strongest, rtol=1e-6)
     assert (np.count_nonzero(best, axis=1) <= 1).all()
+
+
+@pytest.mark.parametrize("limit", [1, 2, 6])
+def test_the_likely_are_those_of_which_most_is_said_whatever_the_candidates(limit):
+    past = counted()
+    clicks = np.array([[0, 1, 2, 1], [3, 4, 4, 4], [5, 5, 5, 5]])
+    asked = np.array([[True, False, True, True], [True, True, False, False], [True] + 3 * [False]])
+    links, stretch = (past.ahead, past.behind), np.array([2, 1, 2])
+    everything = np.arange(N_ITEMS)
+    whole = facts_of((clicks, asked), stretch, links, place=everything, candidates=N_ITEMS)
+    some = np.where(everything % 2, everything // 2, -1)
+    facts, likely = facts_and_likely(
+        (clicks, asked), stretch, links, place=some, candidates=3, limit=limit
+    )
+    odd = whole.candidates % 2 == 1
+    np.testing.assert_array_equal(facts.candidates, whole.candidates[odd] // 2)
+    np.testing.assert_array_equal(facts.values, whole.values[odd])
+    for question in range(asked.sum()):
+        own = whole.questions == question
+        said = {
+            int(item): values
+            for item, values in zip(whole.candidates[own], whole.values[own], strict=True)
+            if values[:6].sum() > 0
+        }
+        strength = sorted((float(values[:6].sum()) for values in said.values()), reverse=True)
+        named = [int(item) for item in likely.items[question] if item >= 0]
+        assert len(named) == len(set(named)) == min(limit, len(said))
+        found = [float(said[item][:6].sum()) for item in named]
+        np.testing.assert_allclose(found, strength[: len(named)], rtol=1e-6)
+        for at, item in enumerate(named):
+            np.testing.assert_array_equal(likely.values[question, at], said[item])

@@ -65,3 +65,33 @@ def test_what_cannot_be_ranked_is_refused():
         top.best(np.ones(2, dtype=np.float32), 0)
     with pytest.raises(ValueError, match="NaN"):
         top.best(np.array([np.nan, 1], dtype=np.float32), 1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 300), st.integers(1, 40))
+def test_all_scores_are_near_and_the_best_are_exact(seed, n_items, exact):
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(n_items, 24)).astype(np.float32)
+    query = rng.normal(size=24).astype(np.float32)
+    biases = rng.normal(size=n_items).astype(np.float32)
+    biases[rng.random(n_items) < 0.1] = -np.inf
+    scores = TopItems(vectors, np.zeros(n_items, dtype=np.float32)).scores(
+        query, exact=exact, biases=biases
+    )
+    order, true = expected(vectors, biases, query, exact)
+    np.testing.assert_allclose(scores[order], true, rtol=0, atol=1e-5)
+    whole = vectors @ query + biases
+    np.testing.assert_array_equal(np.isinf(scores), np.isinf(whole))
+    seen = np.isfinite(whole)
+    error = np.abs(vectors).max() / 127 * np.abs(query).sum()
+    np.testing.assert_allclose(scores[seen], whole[seen], rtol=0, atol=error)
+    assert set(np.argsort(-scores, kind="stable")[: len(order)]) == set(order)
+
+
+def test_named_items_are_exact_too():
+    rng = np.random.default_rng(1)
+    vectors = rng.normal(size=(200, 16)).astype(np.float32)
+    query = rng.normal(size=16).astype(np.float32)
+    also = np.array([3, 77, 150])
+    scores = TopItems(vectors, np.zeros(200, dtype=np.float32)).scores(query, exact=1, also=also)
+    np.testing.assert_allclose(scores[also], vectors[also] @ query, rtol=1e-5, atol=1e-5)

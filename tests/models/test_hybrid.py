@@ -87,6 +87,21 @@ def test_the_blend_beats_each_of_its_parts(world, blend):
     assert stacked > mixed + 0.05
 
 
+def test_it_tells_what_it_reached_on_questions_kept_apart(blend):
+    assert list(blend.checked) == ["stack", "sequential_rules", "personal_popularity"]
+    (recall, mrr), *parts = blend.checked.values()
+    assert 1 >= recall >= mrr > max(reached for _, reached in parts) + 0.05
+    assert all(1 >= hits >= reached > 0 for hits, reached in parts)
+
+
+def test_a_part_by_itself_scores_as_the_model_alone(world, blend):
+    train, history, _ = world
+    part = blend.fitted_parts()[0]
+    assert part.part == RULES
+    alone = make(RULES.kind, RULES.settings).fit(train, n_items=60, rng=np.random.default_rng(0))
+    np.testing.assert_allclose(part.score(history), alone.score(history), rtol=1e-6)
+
+
 def test_the_mixture_is_the_most_probable_one():
     chances = np.array([[0.8, 0.1]] * 3 + [[0.1, 0.8]], dtype=np.float32)
     # sum of log(w a + (1 - w) b) is stationary where 3 (0.8 - 0.7 w) = 0.1 + 0.7 w
@@ -129,7 +144,10 @@ def test_sources_name_what_put_an_item_there(world, blend):
         assert min(shares.values()) >= 0
     rule = ("sequential_rules", "follows", "together")
     assert sum(by_rule[name] for name in rule) > 0.5
-    assert sum(again[name] for name in ("personal_popularity", "seen in this visit")) > 0.5
+    # An item of the visit is also the nearest to the visit's items.
+    itself = ("personal_popularity", "seen in this visit", "together")
+    assert sum(again[name] for name in itself) > 0.5
+    assert again["seen in this visit"] > 0.2
     mixture = fitted(train, blend="probability")
     (mixed,) = mixture.sources(np.array([20, 5]), np.array([follower]))
     assert list(mixed) == ["sequential_rules", "personal_popularity"]
@@ -223,5 +241,5 @@ def test_a_part_keeps_an_infinite_setting_as_text_for_json():
 def test_the_examples_make_a_blend(name):
     file = Path(__file__).parents[2] / "examples" / f"hybrid_{name}.toml"
     model = make("hybrid", read_settings(file)["hybrid"])
-    assert len(model.config.parts) == 6
+    assert model.config.parts[0].kind == "attentive_rnn"
     assert all(make(part.kind, part.settings).kind == part.kind for part in model.config.parts)

@@ -99,6 +99,21 @@ def largest(a: np.float32, b: np.float32) -> np.float32:
     return a if a > b else b
 
 
+@kernel
+def softmax(scores: FloatArray, size: np.float32) -> None:
+    """Turn scores, -inf among them, into shares of `size`, in place. Shape (scores,)."""
+    top = scores[0]
+    for i in range(1, len(scores)):
+        top = largest(top, scores[i])
+    total = np.float32(0)
+    for i in range(len(scores)):
+        scores[i] = exp(scores[i] - top)
+        total += scores[i]
+    share = size / total
+    for i in range(len(scores)):
+        scores[i] *= share
+
+
 ROWS_AHEAD = 6
 """How far ahead of the work rows of a table are best asked for."""
 _FLOATS_A_LINE = 16  # of a cache line, 64 bytes on nearly every machine

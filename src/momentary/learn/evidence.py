@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from momentary.learn.arithmetic import kernel
+from momentary.learn.arithmetic import kernel, largest
 from momentary.learn.facts import (
     AHEAD,
     BEHIND,
@@ -24,6 +24,7 @@ from momentary.learn.facts import (
 from momentary.types import FloatArray, IntArray, Sessions
 
 _LEAST_LOG = -16.0
+_CHUNK = 64  # of items that are looked at together
 _LATEST = 15
 _FADING = np.float32(0.7)  # of an item in the mean of the latest, against the one after it
 
@@ -192,15 +193,28 @@ def _best(probabilities: FloatArray, limit: int) -> NDArray[np.int32]:
         _sink(probabilities, heap, start, size)
     if size:
         bound = probabilities[heap[0]]
-        for item in range(size, len(probabilities)):
-            if probabilities[item] > bound:
-                heap[0] = item
-                _sink(probabilities, heap, 0, size)
-                bound = probabilities[heap[0]]
+        for begin in range(size, len(probabilities), _CHUNK):
+            end = min(begin + _CHUNK, len(probabilities))
+            # Most chunks hold nothing better, which vector instructions see at once.
+            if _highest(probabilities[begin:end]) <= bound:
+                continue
+            for item in range(begin, end):
+                if probabilities[item] > bound:
+                    heap[0] = item
+                    _sink(probabilities, heap, 0, size)
+                    bound = probabilities[heap[0]]
     for last in range(size - 1, 0, -1):
         heap[0], heap[last] = heap[last], heap[0]
         _sink(probabilities, heap, 0, last)
     return heap
+
+
+@kernel
+def _highest(numbers: FloatArray) -> np.float32:
+    top: np.float32 = numbers[0]
+    for i in range(1, len(numbers)):
+        top = largest(top, numbers[i])
+    return top
 
 
 @numba.njit(cache=True, nogil=True)

@@ -66,6 +66,12 @@ class Cell:
     def step(self, inputs: FloatArray, hidden: FloatArray) -> FloatArray:
         """One click, outside training: (batch, width) and (batch, units) to (batch, units)."""
         units = hidden.shape[1]
+        if len(hidden) == 1:
+            # BLAS and NumPy take longer to be called than one visit takes.
+            after = np.empty_like(hidden)
+            sources = (np.ascontiguousarray(inputs[0]), np.ascontiguousarray(hidden[0]))
+            _step_one((self.w, self.u, self.b, self.c), sources, after[0])
+            return after
         from_input = (inputs @ self.w.T if len(self.w) else inputs) + self.b
         from_hidden = hidden @ self.u.T + self.c
         both = slice(0, 2 * units)  # sigmoid(x) = (1 + tanh(x / 2)) / 2 never overflows
@@ -74,6 +80,39 @@ class Cell:
         n = np.tanh(from_input[:, 2 * units :] + r * from_hidden[:, 2 * units :])
         stepped: FloatArray = n + z * (hidden - n)
         return stepped
+
+
+@kernel
+def _step_one(
+    weights: tuple[FloatArray, FloatArray, FloatArray, FloatArray],
+    sources: tuple[FloatArray, FloatArray],
+    after: FloatArray,
+) -> None:
+    w, u, b, c = weights
+    x, hidden = sources
+    units = len(hidden)
+    for j in range(units):
+        gates = b[j], b[units + j], b[2 * units + j]
+        if len(w) > 0:
+            gates = (
+                gates[0] + _product(w[j], x),
+                gates[1] + _product(w[units + j], x),
+                gates[2] + _product(w[2 * units + j], x),
+            )
+        else:
+            gates = gates[0] + x[j], gates[1] + x[units + j], gates[2] + x[2 * units + j]
+        r = sigmoid(gates[0] + _product(u[j], hidden) + c[j])
+        z = sigmoid(gates[1] + _product(u[units + j], hidden) + c[units + j])
+        n = tanh(gates[2] + r * (_product(u[2 * units + j], hidden) + c[2 * units + j]))
+        after[j] = n + z * (hidden[j] - n)
+
+
+@kernel
+def _product(a: FloatArray, b: FloatArray) -> np.float32:
+    total = np.float32(0)
+    for place in range(len(a)):
+        total += a[place] * b[place]
+    return total
 
 
 def glorot(rows: int, columns: int, rng: np.random.Generator) -> FloatArray:

@@ -187,40 +187,92 @@ def facts_of(
         place: Where an item stands among the candidates, -1 for none. Shape (items,).
         candidates: How many there are.
     """
-    entries = _facts(clicks[0], clicks[1], stretch, links, place, candidates)
-    return Facts(*entries)
+    room = _room(clicks, links, candidates)
+    likely = _blank(0, 0)
+    return _facts_of(_facts(clicks, stretch, links, (place, room), likely))
+
+
+class Likely(NamedTuple):
+    """The items of which the evidence says most to each question.
+
+    Attributes:
+        items: -1 where there are fewer. Shape (questions, limit).
+        values: Their facts. Shape (questions, limit, FACTS).
+    """
+
+    items: IntArray
+    values: FloatArray
+
+
+def facts_and_likely(
+    clicks: tuple[IntArray, BoolArray],
+    stretch: IntArray,
+    links: tuple[Links, Links],
+    *,
+    place: IntArray,
+    candidates: int,
+    limit: int,
+) -> tuple[Facts, Likely]:
+    """Find what `facts_of` finds, and the likely items, candidates or not.
+
+    What is likely depends on the visit and its past alone: it is the same, whatever the
+    candidates are.
+    """
+    likely = _blank(int(clicks[1].sum()), limit)
+    room = _room(clicks, links, candidates)
+    return _facts_of(_facts(clicks, stretch, links, (place, room), likely)), likely
+
+
+def _facts_of(written: tuple[int, IntArray, IntArray, FloatArray]) -> Facts:
+    count, questions, candidates, values = written
+    return Facts(questions[:count], candidates[:count], values[:count])
+
+
+def _blank(questions: int, limit: int) -> Likely:
+    return Likely(
+        np.full((questions, limit), -1, dtype=np.int64),
+        np.zeros((questions, limit, FACTS), dtype=np.float32),
+    )
 
 
 @numba.njit(cache=True, nogil=True)
 def _facts(  # noqa: PLR0917 - kernels are called by position
-    clicks: IntArray,
-    asked: BoolArray,
+    visits: tuple[IntArray, BoolArray],
     stretch: IntArray,
     links: tuple[Links, Links],
-    place: IntArray,
-    candidates: int,
-) -> tuple[IntArray, IntArray, FloatArray]:
-    room = _room((clicks, asked), links, candidates)
+    offered: tuple[IntArray, int],
+    likely: Likely,
+) -> tuple[int, IntArray, IntArray, FloatArray]:
+    """How many facts there are, then their questions, candidates and values."""
+    clicks, asked = visits
+    place, room = offered
     questions = np.empty(room, dtype=np.int64)
     found = np.empty(room, dtype=np.int64)
-    values = np.zeros((room, FACTS), dtype=np.float32)
-    slot = np.full(candidates, -1, dtype=np.int64)
+    values = np.empty((room, FACTS), dtype=np.float32)
+    named = np.empty(len(place), dtype=np.int64)
+    said = np.empty((len(place), FACTS), dtype=np.float32)
+    slot = np.full(len(place), -1, dtype=np.int64)
+    limit = likely.items.shape[1]
+    strength = np.empty(limit, dtype=np.float32)
     count, question = 0, 0
     for visit in range(len(clicks)):
         for last in range(clicks.shape[1]):
             if not asked[visit, last]:
                 continue
-            told = _tell(
-                clicks[visit, : last + 1],
-                (links[0].shares[stretch[visit]], links[1].shares[stretch[visit]]),
-                links,
-                place,
-                (slot, found[count:], values[count:]),
-            )
-            questions[count : count + told] = question
-            count += told
+            shares = (links[0].shares[stretch[visit]], links[1].shares[stretch[visit]])
+            told = _tell(clicks[visit, : last + 1], shares, links, (slot, named, said))
+            for at in range(told):
+                if place[named[at]] >= 0:
+                    questions[count], found[count] = question, place[named[at]]
+                    values[count] = said[at]
+                    count += 1
+            if limit > 0:
+                kept = _strongest(said[:told], strength, likely.items[question])
+                for at in range(kept):
+                    likely.values[question, at] = said[likely.items[question, at]]
+                    likely.items[question, at] = named[likely.items[question, at]]
             question += 1
-    return questions[:count], found[:count], values[:count]
+    return count, questions, found, values
 
 
 @numba.njit(cache=True, nogil=True)
@@ -228,10 +280,9 @@ def _tell(  # noqa: PLR0917 - kernels are called by position
     visit: IntArray,
     shares: tuple[FloatArray, FloatArray],
     links: tuple[Links, Links],
-    place: IntArray,
     out: tuple[IntArray, IntArray, FloatArray],
 ) -> int:
-    """Write what one visit says; of how many candidates it says something."""
+    """Write what one visit says; of how many items it says something."""
     slot, found, values = out
     count, last = 0, len(visit) - 1
     for click in range(last, -1, -1):
@@ -239,32 +290,49 @@ def _tell(  # noqa: PLR0917 - kernels are called by position
         for way in range(2):
             side = links[way]
             for entry in range(side.starts[item], side.starts[item + 1]):
-                candidate = place[side.columns[entry]]
                 share = shares[way][entry]
-                if candidate >= 0 and share > 0:
-                    count = _seat(candidate, slot, found, count)
-                    values[slot[candidate], 3 * way + back] += share
-        candidate = place[item]
-        if candidate >= 0:
-            count = _seat(candidate, slot, found, count)
-            values[slot[candidate], 6 if click == last else 7] += 1
+                if share > 0:
+                    count = _seat(side.columns[entry], out, count)
+                    values[slot[side.columns[entry]], 3 * way + back] += share
+        count = _seat(item, out, count)
+        values[slot[item], 6 if click == last else 7] += 1
     for at in range(count):
         slot[found[at]] = -1
         for column in range(6):
-            values[at, column] = np.log1p(np.float32(_SCALE) * values[at, column])
+            if values[at, column] > 0:
+                values[at, column] = np.log1p(np.float32(_SCALE) * values[at, column])
     return count
 
 
 @numba.njit(cache=True, nogil=True)
-def _seat(  # noqa: PLR0917 - kernels are called by position
-    candidate: int, slot: IntArray, found: IntArray, count: int
-) -> int:
-    """Give a candidate a row if it has none yet; how many rows are taken."""
-    if slot[candidate] >= 0:
+def _seat(item: int, out: tuple[IntArray, IntArray, FloatArray], count: int) -> int:
+    """Give an item a row if it has none yet; how many rows are taken."""
+    slot, found, values = out
+    if slot[item] >= 0:
         return count
-    slot[candidate] = count
-    found[count] = candidate
+    slot[item] = count
+    found[count] = item
+    values[count] = 0
     return count + 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _strongest(said: FloatArray, strength: FloatArray, rows: IntArray) -> int:
+    """Write the rows whose six logs sum to most, the largest first; how many there are."""
+    kept = 0
+    for row in range(len(said)):
+        value = np.float32(0)
+        for column in range(6):
+            value += said[row, column]
+        if value <= 0 or (kept == len(rows) and value <= strength[kept - 1]):
+            continue
+        at = min(kept, len(rows) - 1)
+        while at > 0 and strength[at - 1] < value:
+            strength[at], rows[at] = strength[at - 1], rows[at - 1]
+            at -= 1
+        strength[at], rows[at] = value, row
+        kept = min(kept + 1, len(rows))
+    return kept
 
 
 @numba.njit(cache=True, nogil=True)

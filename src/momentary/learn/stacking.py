@@ -145,6 +145,10 @@ class Lesson(NamedTuple):
             targets=np.full(questions, -1, dtype=np.int64),
         )
 
+    def take(self, rows: slice) -> Lesson:
+        """Some of the questions, in the same memory."""
+        return Lesson(self.features[rows], self.counts[rows], self.targets[rows])
+
     @property
     def filled(self) -> BoolArray:
         """Where there is a candidate. Shape (questions, candidates)."""

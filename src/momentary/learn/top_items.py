@@ -7,7 +7,8 @@ kept as whole numbers p with scale t, h = t p + f,
     |w . h - s t (q . p)| <= |e| |h| + |s q| |f|
 
 The bytes give every item a score with this bound; only items that may stand among the best by it,
-mostly a few dozen, are then scored in full. Nothing is lost, whatever the vectors are.
+mostly a few dozen, are then scored in full. Nothing is lost, whatever the vectors are. Whoever
+wants a score for every item may have those of the bytes for the rest.
 """
 
 from __future__ import annotations
@@ -45,8 +46,6 @@ class TopItems:
         self._norms = _norms(kept)
         # The sum of a row's products stays below 2^31.
         self._most = min(2047, (2**31 - 1) // (_LARGEST_BYTE * max(padded, 1)))
-        self._query = np.zeros(padded, dtype=np.int16)
-        self._upper = np.empty(n_items, dtype=np.float32)
 
     def best(self, query: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
         """The best `k` items, best first, ties by lower index, and their scores.
@@ -58,6 +57,41 @@ class TopItems:
         Raises:
             ValueError: If the query holds no numbers, or `k` is below 1.
         """
+        near, _ = self._near(query, k, biases=self._biases)
+        scores = self._vectors[near] @ query + self._biases[near]
+        order = np.argsort(-scores, kind="stable")[:k]
+        return near[order], scores[order]
+
+    def scores(
+        self,
+        query: FloatArray,
+        *,
+        exact: int,
+        biases: FloatArray | None = None,
+        also: IntArray | None = None,
+    ) -> FloatArray:
+        """Score every item; all but the best as bytes tell it. Shape (items,).
+
+        Args:
+            query: Shape (width,).
+            exact: So many best items are found, and scored in full.
+            biases: Instead of those of the model. Shape (items,).
+            also: Items that are scored in full, too.
+
+        Raises:
+            ValueError: If the query holds no numbers, or `exact` is below 1.
+        """
+        own = self._biases if biases is None else biases
+        near, found = self._near(query, exact, biases=own)
+        _score_in_full(self._vectors, query, own, near, found)
+        if also is not None:
+            _score_in_full(self._vectors, query, own, also, found)
+        return found
+
+    def _near(
+        self, query: FloatArray, k: int, *, biases: FloatArray
+    ) -> tuple[IntArray, FloatArray]:
+        """What may be among the best `k`, and every item's score as bytes tell it."""
         if k < 1:
             raise ValueError(f"k is {k}; a list has at least 1 item.")
         width = len(query)
@@ -66,22 +100,24 @@ class TopItems:
         if not np.isfinite(size):
             raise ValueError("the query holds NaN or infinity; look for an exploded training.")
         scale = max(size, 1e-30) / self._most
-        self._query[:width] = np.rint(whole / scale)
-        missed = float(np.linalg.norm(whole - self._query[:width] * scale))
+        numbers = np.zeros(self._bytes.shape[1], dtype=np.int16)
+        numbers[:width] = np.rint(whole / scale)
+        missed = float(np.linalg.norm(whole - numbers[:width] * scale))
+        upper, rough = (np.empty(len(biases), dtype=np.float32) for _ in range(2))
         length = float(np.linalg.norm(whole))
-        kept = min(k, len(self._biases))
         least = _scan(
             self._bytes,
-            self._query,
-            (self._scales * np.float32(scale), self._biases, self._errors, self._norms),
-            lengths=(np.float32(length * (1 + _ROUNDING)), np.float32(missed * (1 + _ROUNDING))),
-            found=(np.full(kept, -np.inf, dtype=np.float32), self._upper),
+            numbers,
+            (self._scales, biases, self._errors, self._norms),
+            sizes=(
+                np.float32(scale),
+                np.float32(length * (1 + _ROUNDING)),
+                np.float32(missed * (1 + _ROUNDING)),
+            ),
+            found=(np.full(min(k, len(biases)), -np.inf, dtype=np.float32), upper, rough),
         )
-        near = np.flatnonzero(self._upper >= least)
-        near = near[np.isfinite(self._biases[near])]
-        scores = self._vectors[near] @ query + self._biases[near]
-        order = np.argsort(-scores, kind="stable")[:kept]
-        return near[order], scores[order]
+        near = np.flatnonzero(upper >= least)
+        return near[np.isfinite(biases[near])], rough
 
 
 def _norms(rows: NDArray[np.float64]) -> FloatArray:
@@ -91,38 +127,54 @@ def _norms(rows: NDArray[np.float64]) -> FloatArray:
 
 
 @kernel
+def _score_in_full(  # noqa: PLR0917 - kernels are called by position
+    vectors: FloatArray, query: FloatArray, biases: FloatArray, items: IntArray, found: FloatArray
+) -> None:
+    for item in items:
+        total = np.float32(0)
+        for j in range(len(query)):
+            total += vectors[item, j] * query[j]
+        found[item] = total + biases[item]
+
+
+@kernel
 def _scan(
     rows: NDArray[np.int8],
     query: NDArray[np.int16],
     terms: tuple[FloatArray, FloatArray, FloatArray, FloatArray],
     *,
-    lengths: tuple[np.float32, np.float32],
-    found: tuple[FloatArray, FloatArray],
+    sizes: tuple[np.float32, np.float32, np.float32],
+    found: tuple[FloatArray, FloatArray, FloatArray],
 ) -> np.float32:
-    """Bound every item's score from above; give what as many items as are wanted reach for sure."""
+    """Score and bound every item; give what as many items as are wanted reach for sure."""
     scales, biases, errors, norms = terms
-    length, missed = lengths
-    lowest, upper = found
+    scale, length, missed = sizes
+    lowest, upper, rough = found
     rounding = np.float32(_ROUNDING) * np.float32(len(query))
     last = len(lowest) - 1
     lower = np.empty(_CHUNK, dtype=np.float32)
+    totals = np.empty(_CHUNK, dtype=np.int32)
     for begin in range(0, len(rows), _CHUNK):
-        end = min(begin + _CHUNK, len(rows))
-        highest = np.float32(-np.inf)
-        for i in range(begin, end):
+        count = min(_CHUNK, len(rows) - begin)
+        for i in range(count):
             total = np.int32(0)
-            row = rows[i]
+            row = rows[begin + i]
             for j in range(len(row)):
                 # Said twice, since products of whole numbers would be widened.
                 total = np.int32(total + np.int32(np.int32(row[j]) * np.int32(query[j])))
-            score = scales[i] * np.float32(total) + biases[i]
-            slack = errors[i] * length + norms[i] * missed
-            slack += rounding * (norms[i] * length + abs(biases[i]) + abs(score))
-            upper[i] = score + slack
-            lower[i - begin] = score - slack
-            highest = largest(highest, lower[i - begin])
+            totals[i] = total
+        highest = np.float32(-np.inf)
+        for i in range(count):
+            at = begin + i
+            score = scales[at] * scale * np.float32(totals[i]) + biases[at]
+            slack = errors[at] * length + norms[at] * missed
+            slack += rounding * (norms[at] * length + abs(biases[at]) + abs(score))
+            rough[at] = score
+            upper[at] = score + slack
+            lower[i] = score - slack
+            highest = largest(highest, lower[i])
         if highest > lowest[last]:
-            for i in range(end - begin):
+            for i in range(count):
                 _raise(lowest, lower[i])
     least: np.float32 = lowest[last]
     return least

@@ -38,26 +38,35 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numba
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor, nn
 from torch.nn.functional import embedding, normalize
 
 from momentary.errors import MomentaryError
+from momentary.learn.arithmetic import kernel, sigmoid, softmax, tanh
 from momentary.learn.bounds import require_ranges
-from momentary.learn.candidates import Candidates, CandidateSampler
+from momentary.learn.candidates import CandidateSampler
 from momentary.learn.counts import last_events
 from momentary.learn.covisits import (
     association_vectors,
     followers,
     session_weights,
 )
+from momentary.learn.estimated_softmax import Offer, estimated_log_softmax
 from momentary.learn.fitted import require_fitted
 from momentary.learn.order import first_appearance, inverse
-from momentary.learn.past_evidence import FACTS, Links, PastEvidence, facts_of
+from momentary.learn.past_evidence import (
+    FACTS,
+    Links,
+    PastEvidence,
+    facts_and_likely,
+    facts_of,
+)
 from momentary.learn.row_adam import RowAdam
 from momentary.learn.threads import one_blas_thread
+from momentary.learn.top_items import TopItems
 from momentary.learn.torch_threads import one_torch_thread
 from momentary.learn.windows import Padded, Windows
 from momentary.models.protocol import Arrays
@@ -69,6 +78,7 @@ _FIRST_GATES = (0.0, -1.5)
 _FIRST_TRUST = 0.1
 _NEVER = 1e-9
 _BLOCKED = -1e9
+_FIRST = np.zeros(1, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +100,7 @@ class AttentiveRNNConfig:
             memory.
         transitions_per_item: The strongest that are kept, each way.
         batch_predictions: Next items asked for in one step, about.
+        likely: Every question's denominator holds so many items of which its evidence says most.
         n_sample: Items drawn for the denominator of a step besides its targets.
         sample_alpha: They are drawn by popularity to this power.
         epochs: Passes over the sessions.
@@ -109,6 +120,7 @@ class AttentiveRNNConfig:
     stretches: int = 12
     transitions_per_item: int = 300
     batch_predictions: int = 800
+    likely: int = 64
     n_sample: int = 1024
     sample_alpha: float = 0.5
     epochs: int = 6
@@ -135,6 +147,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "stretches": (1, 1_000),
     "transitions_per_item": (1, 1_000_000),
     "batch_predictions": (1, 1_000_000),
+    "likely": (1, 100_000),
     "n_sample": (1, 1_000_000),
     "sample_alpha": (0, 1),
     "epochs": (1, 10_000),
@@ -338,6 +351,14 @@ class AttentiveRNN:
         scores[rows] = chances
         return scores
 
+    def score_visit(self, items: IntArray, *, exact: int) -> FloatArray:
+        """The chance of every item, all but the best from bytes (`learn.top_items`). (items,)."""
+        learned = require_fitted(self._learned, self)
+        visit = items[learned.popularity[items] > 0][-self._config.max_session :]
+        if not len(visit):
+            return learned.popularity.copy()
+        return learned.chances_of_one(visit, exact=exact)
+
     def state(self) -> Arrays:
         """The weights by name, the transitions each way, and the items' shares of clicks."""
         learned = require_fitted(self._learned, self)
@@ -377,8 +398,11 @@ class _Learned:
         fame: Log of each item's recent share of clicks, by half-life. Shape (items, half-lives).
         popularity: Each item's share of all clicks, 0 if it was never seen. Shape (items,).
         unseen: Items that were never seen. Shape (items,).
+        everything: The numbers of all items. Shape (items,).
         tables: Item vectors beside popularity, so that one product gives both. Shape (items,
             units + half-lives).
+        top: The item vectors once more, for visits that come one at a time.
+        weights: Those of the network, for the same.
     """
 
     network: Network
@@ -387,12 +411,19 @@ class _Learned:
     fame: FloatArray
     popularity: FloatArray
     unseen: IntArray = field(init=False)
+    everything: IntArray = field(init=False)
     tables: FloatArray = field(init=False)
+    top: TopItems = field(init=False)
+    weights: _Weights = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "unseen", np.flatnonzero(self.popularity == 0))
+        object.__setattr__(self, "everything", np.arange(len(self.popularity)))
         tables = np.concatenate([self.network.items.numpy(), self.fame], axis=1)
         object.__setattr__(self, "tables", tables)
+        nothing = np.zeros(len(tables), dtype=np.float32)
+        object.__setattr__(self, "top", TopItems(self.network.items.numpy(), nothing))
+        object.__setattr__(self, "weights", _weights_of(self.network))
 
     def chances(self, visits: Sessions) -> FloatArray:
         """The chance of every item after visits of one or more clicks. Shape (visits, items)."""
@@ -410,7 +441,7 @@ class _Learned:
             (clicks, places == lengths[:, None] - 1),
             np.zeros(len(clicks), dtype=np.int64),
             (self.ahead, self.behind),
-            place=np.arange(len(self.popularity)),
+            place=self.everything,
             candidates=len(self.popularity),
         )
         told = (facts.values * evidence[facts.questions, -FACTS:]).sum(axis=1)
@@ -426,6 +457,29 @@ class _Learned:
         )
         return scores
 
+    def chances_of_one(self, visit: IntArray, *, exact: int) -> FloatArray:
+        """What `chances` gives for one visit, all but the best items roughly. Shape (items,)."""
+        network = self.network
+        clicked = network.items.numpy()[visit]
+        session, pointer, gates, evidence = _read(clicked, self.weights)
+        biases = self.fame @ evidence[:-FACTS]
+        facts = facts_of(
+            (visit[None], np.arange(len(visit))[None] == len(visit) - 1),
+            _FIRST,
+            (self.ahead, self.behind),
+            place=self.everything,
+            candidates=len(self.popularity),
+        )
+        biases[facts.candidates] += facts.values @ evidence[-FACTS:]
+        biases[self.unseen] = -np.inf
+        scores = self.top.scores(
+            session * np.float32(network.config.temperature), exact=exact, biases=biases
+        )
+        softmax(scores, gates[0])
+        scores[self.unseen] = 0
+        _point(visit, np.array([0, len(visit)]), (pointer * gates[1])[None], scores[None])
+        return scores
+
     def logits(self, session: FloatArray, evidence: FloatArray) -> FloatArray:
         """The part of the catalogue's logits that no single click tells. Shape (visits, items)."""
         query = np.concatenate([session, evidence[:, :-FACTS]], axis=1)
@@ -434,6 +488,129 @@ class _Learned:
             one = len(query) == 1
             found: FloatArray = (self.tables @ query[0])[None] if one else query @ self.tables.T
         return found
+
+
+class _Weights(NamedTuple):
+    """The network's weights as compiled code reads them."""
+
+    inputs: FloatArray
+    memory: FloatArray
+    by_inputs: FloatArray
+    by_memory: FloatArray
+    look: FloatArray
+    looking: FloatArray
+    seen: FloatArray
+    mix: FloatArray
+    point: FloatArray
+    pointing: FloatArray
+    pointed: FloatArray
+    gates: FloatArray
+    gating: FloatArray
+    evidence: FloatArray
+    evident: FloatArray
+    places: FloatArray
+
+
+def _weights_of(network: Network) -> _Weights:
+    names = (
+        "gru.weight_ih_l0 gru.weight_hh_l0 gru.bias_ih_l0 gru.bias_hh_l0 look.weight look.bias "
+        "seen.weight mix.weight point.weight point.bias pointed.weight gates.weight gates.bias "
+        "evidence.weight evidence.bias places"
+    )
+    found = network.state_dict()
+    return _Weights(*(found[name].numpy() for name in names.split()))
+
+
+@kernel
+def _read(
+    clicked: FloatArray, weights: _Weights
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """What `Network` makes of the last place of one visit, its gates no longer as logs."""
+    count, units = clicked.shape
+    both = _walk(clicked, weights)
+    own = both[count - 1]
+    attention = _attend(
+        both, own[:units], (weights.look, weights.looking, weights.seen), weights.places[0]
+    )
+    pointer = _attend(
+        both, own, (weights.point, weights.pointing, weights.pointed), weights.places[1]
+    )
+    mixed = np.zeros(3 * units, dtype=np.float32)
+    for click in range(count):
+        mixed[:units] += attention[click] * clicked[click]
+    mixed[units:] = own
+    session = np.empty(units, dtype=np.float32)
+    _times(weights.mix, mixed, clicked[count - 1], session)
+    length = np.float32(0)
+    for j in range(units):
+        length += session[j] * session[j]
+    session /= max(np.sqrt(length), np.float32(1e-12))
+    gates = np.empty(len(weights.gating), dtype=np.float32)
+    deep = np.empty(2 * units + 1, dtype=np.float32)
+    deep[:-1] = own
+    deep[-1] = np.log1p(np.float32(count - 1))
+    _times(weights.gates, deep, weights.gating, gates)
+    softmax(gates, np.float32(1))
+    evidence = np.empty(len(weights.evident), dtype=np.float32)
+    _times(weights.evidence, own, weights.evident, evidence)
+    return session, pointer, gates, evidence
+
+
+@kernel
+def _walk(clicked: FloatArray, weights: _Weights) -> FloatArray:
+    """The GRU's outputs beside the clicks. Shape (clicks, 2 units)."""
+    count, units = clicked.shape
+    both = np.empty((count, 2 * units), dtype=np.float32)  # h_j beside x_j
+    memory = np.zeros(units, dtype=np.float32)
+    size = np.float32(_INPUT_SIZE) * np.sqrt(np.float32(units))
+    from_input = np.empty(3 * units, dtype=np.float32)
+    from_memory = np.empty(3 * units, dtype=np.float32)
+    for click in range(count):
+        _times(weights.inputs, clicked[click] * size, weights.by_inputs, from_input)
+        _times(weights.memory, memory, weights.by_memory, from_memory)
+        for j in range(units):
+            reset = sigmoid(from_input[j] + from_memory[j])
+            keep = sigmoid(from_input[units + j] + from_memory[units + j])
+            new = tanh(from_input[2 * units + j] + reset * from_memory[2 * units + j])
+            memory[j] = (np.float32(1) - keep) * new + keep * memory[j]
+        both[click, :units] = memory
+        both[click, units:] = clicked[click]
+    return both
+
+
+@kernel
+def _attend(  # noqa: PLR0917 - kernels are called by position
+    both: FloatArray,
+    own: FloatArray,
+    weights: tuple[FloatArray, FloatArray, FloatArray],
+    places: FloatArray,
+) -> FloatArray:
+    """How much the last click looks at each click. Shape (clicks,)."""
+    by_own, bias, by_click = weights
+    width, count = len(bias), len(both)
+    query, key = np.empty(width, dtype=np.float32), np.empty(width, dtype=np.float32)
+    nothing = np.zeros(width, dtype=np.float32)
+    _times(by_own, own, bias, query)
+    scores = np.empty(count, dtype=np.float32)
+    for click in range(count):
+        _times(by_click, both[click], nothing, key)
+        total = np.float32(0)
+        for j in range(width):
+            total += query[j] * key[j]
+        scores[click] = total / np.sqrt(np.float32(width)) + places[count - 1 - click]
+    softmax(scores, np.float32(1))
+    return scores
+
+
+@kernel
+def _times(  # noqa: PLR0917 - kernels are called by position
+    matrix: FloatArray, vector: FloatArray, bias: FloatArray, out: FloatArray
+) -> None:
+    for i in range(len(out)):
+        total = np.float32(0)
+        for j in range(len(vector)):
+            total += matrix[i, j] * vector[j]
+        out[i] = total + bias[i]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -473,7 +650,6 @@ class _Trainer:
         rng: np.random.Generator,
     ) -> None:
         self.config, self.windows, self.past, self.rng = config, windows, past, rng
-        self.fame = torch.from_numpy(past.fame)
         self.place = np.full(counts.shape[0], -1, dtype=np.int64)
         vectors = association_vectors(counts, width=config.units, rng=rng)
         self.network = Network(config, torch.from_numpy(vectors))
@@ -517,29 +693,29 @@ class _Trainer:
         padded = self.windows.padded(rows)
         items, asked = torch.from_numpy(padded.items), torch.from_numpy(padded.asked)
         clicks, targets = items[:, :-1], items[:, 1:][asked]
-        events = int((self.windows.inputs[rows] + 1).sum())
-        drawn = self.candidates.draw(padded.items, events=events)
+        offer = self.offer(rows, padded)
+        drawn, likely = offer.drawn, offer.likely
         # Each vector that the step needs is taken once, so that its gradient stays small.
+        own, near = padded.items[:, :-1].ravel(), np.maximum(likely.items, drawn.items[0])
         touched, place = np.unique(
-            np.concatenate([padded.items[:, :-1].ravel(), drawn.items]), return_inverse=True
+            np.concatenate([own, drawn.items, near.ravel()]), return_inverse=True
         )
+        ends = np.cumsum([len(own), len(drawn.items)])
         vectors = embedding(torch.from_numpy(touched), self.network.items).requires_grad_()
         unit = normalize(vectors, dim=-1)
-        clicked = embedding(torch.from_numpy(place[: clicks.numel()]).view(clicks.shape), unit)
-        offered = embedding(torch.from_numpy(place[clicks.numel() :]), unit)
+        clicked = embedding(torch.from_numpy(place[: ends[0]]).view(clicks.shape), unit)
+        offered = embedding(torch.from_numpy(place[ends[0] : ends[1]]), unit)
 
         reading = self.network(self.drop(clicked, self.config.dropout_items), self.drop)
         same = clicks[asked.nonzero()[:, 0]] == targets[:, None]
-        told = self.evidence((rows, padded), drawn, reading.evidence[asked])
-        cosines = reading.session[asked] @ offered.T
-        logits = cosines * self.config.temperature + told
-        parts = torch.stack(
-            [
-                self.catalogue(logits, drawn, asked),
-                torch.log((reading.pointer[asked] * same).sum(1) + _NEVER),
-            ],
-            dim=1,
+        catalogue = estimated_log_softmax(
+            reading.session[asked] * self.config.temperature,
+            (offered, unit, place[ends[1] :].reshape(near.shape)),
+            reading.evidence[asked],
+            offer=offer,
         )
+        pointed = torch.log((reading.pointer[asked] * same).sum(1) + _NEVER)
+        parts = torch.stack([catalogue, pointed], dim=1)
         loss = -torch.logsumexp(reading.log_gates[asked] + parts, dim=1).sum()
         weights = list(self.network.parameters())
         by_vectors, *by_weights = torch.autograd.grad(loss / len(targets), [vectors, *weights])
@@ -549,48 +725,35 @@ class _Trainer:
         self.item_optimizer.step(touched, by_vectors.numpy(), learning_rate=self.rate)
         return loss.item(), len(targets)
 
-    def catalogue(
-        self,
-        logits: Float[Tensor, "asked candidates"],
-        drawn: Candidates,
-        asked: Bool[Tensor, "windows clicks"],
-    ) -> Float[Tensor, " asked"]:
-        """The log of V at the targets, the sum of the softmax estimated from the candidates."""
-        rows, place = asked.nonzero(as_tuple=True)
-        # A visit's own items are there for certain; everything else is there by chance.
-        own = torch.from_numpy(drawn.places)[rows]
-        chance = torch.from_numpy(drawn.log_inclusion).repeat(len(rows), 1).scatter_(1, own, 0)
-        target = logits.gather(1, own.gather(1, place[:, None] + 1))
-        return (target - torch.logsumexp(logits - chance, 1, keepdim=True))[:, 0]
-
-    def evidence(
-        self, batch: tuple[IntArray, Padded], drawn: Candidates, trust: Float[Tensor, "asked told"]
-    ) -> Float[Tensor, "asked candidates"]:
-        """Score every candidate by w . f, from what was known before the stretch of each window."""
-        rows, padded = batch
+    def offer(self, rows: IntArray, padded: Padded) -> Offer:
+        """Draw candidates, and look up what was known before the stretch of each window."""
+        events = int((self.windows.inputs[rows] + 1).sum())
+        drawn = self.candidates.draw(padded.items, events=events)
         stretch = self.past.stretch[self.windows.sessions[rows]]
         self.place[drawn.items] = np.arange(len(drawn.items))
-        facts = facts_of(
+        facts, likely = facts_and_likely(
             (padded.items[:, :-1], padded.asked),
             stretch,
             (self.past.ahead, self.past.behind),
             place=self.place,
             candidates=len(drawn.items),
+            limit=self.config.likely,
         )
+        twice = np.where(likely.items >= 0, self.place[likely.items], -1)
         self.place[drawn.items] = -1
-        questions = torch.from_numpy(facts.questions)
-        values = torch.from_numpy(facts.values).to(trust.dtype)
-        known = (values * trust[questions, -FACTS:]).sum(1)
-        # Popularity by a product: a question's trust stands in the columns of its own stretch.
-        stretches = len(self.fame) - 1
-        at = np.repeat(stretch, padded.asked.sum(axis=1))
-        chosen = torch.zeros(len(trust), stretches, dtype=trust.dtype)
-        chosen[torch.arange(len(trust)), torch.from_numpy(at)] = 1
-        wide = (chosen[:, :, None] * trust[:, None, :-FACTS]).flatten(1)
-        fame = self.fame[:stretches, torch.from_numpy(drawn.items)].to(trust.dtype)
-        famous = wide @ fame.permute(0, 2, 1).flatten(0, 1)
-        return famous.index_put(
-            (questions, torch.from_numpy(facts.candidates)), known, accumulate=True
+        window, click = np.nonzero(padded.asked)
+        known = stretch[window]
+        fame = self.past.fame[:-1, drawn.items]
+        return Offer(
+            drawn=drawn,
+            own=drawn.places[window],
+            targets=drawn.places[window, click + 1],
+            facts=facts,
+            likely=likely,
+            twice=twice,
+            fame=np.ascontiguousarray(fame.transpose(0, 2, 1)),
+            likely_fame=self.past.fame[known[:, None], np.maximum(likely.items, 0)],
+            stretch=known,
         )
 
 

@@ -45,6 +45,7 @@ from momentary.learn.order import first_appearance, inverse
 from momentary.learn.sampling import PopularitySampler
 from momentary.learn.tables import gather
 from momentary.learn.threads import one_blas_thread
+from momentary.learn.top_items import TopItems
 from momentary.learn.validation import Validation, cut_newest
 from momentary.models.protocol import Arrays
 from momentary.types import BoolArray, FloatArray, IntArray, Progress, Sessions, silent
@@ -186,6 +187,7 @@ class GRU4Rec:
         self._config = config or GRU4RecConfig()
         self._network: Network | None = None
         self._unseen = np.zeros(0, dtype=np.int64)
+        self._top: TopItems | None = None
         self.record = Record()
         """What the training went through: its losses, and its quality on what was held out."""
 
@@ -273,6 +275,7 @@ class GRU4Rec:
         state = trained.state()
         self._network = Network.saved(state, config=config)
         self._unseen = state["unseen"]
+        self._top = None
         return self
 
     def score(self, sessions: Sessions) -> FloatArray:
@@ -285,6 +288,16 @@ class GRU4Rec:
                 clicked = sessions.items[sessions.offsets[rows] + place]
                 states[rows] = self.advance(states[rows], clicked)
             return self.score_states(states)
+
+    def score_visit(self, items: IntArray, *, exact: int) -> FloatArray:
+        """Score every item, all but the best from bytes (`learn.top_items`). Shape (items,)."""
+        if self._top is None:
+            self._top = TopItems(*self.item_vectors())
+        states = self.start(1)
+        with one_blas_thread():
+            for item in items:
+                states = self.advance(states, np.array([item]))
+        return self._top.scores(self.queries(states)[0], exact=exact)
 
     def start(self, count: int) -> FloatArray:
         """The memory of visits before the first click. Shape (count, units of all layers)."""

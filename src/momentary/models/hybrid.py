@@ -14,7 +14,8 @@ Every part scores the catalogue; its scores become probabilities p_m(i | s). Thr
   (`learn.evidence`).
 
 `fit` cuts the newest sessions off by time, fits the parts on the older ones, learns weights and
-stack on the cut, and then fits the parts once more on everything.
+stack on the cut, whose last questions tell how well that went, and then fits the parts once more on
+everything.
 Items that are no candidates follow in the order of the probability blend.
 """
 
@@ -23,7 +24,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from functools import cache
+from itertools import pairwise
+from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,15 +36,18 @@ from momentary.learn.counts import require_items_below, session_rows
 from momentary.learn.evidence import A_PART, Answers, describe, groups, width_of
 from momentary.learn.facts import Facts, facts_of
 from momentary.learn.fitted import require_fitted
+from momentary.learn.mixture import in_order, write_mixture, write_shares, write_softmax
 from momentary.learn.order import first_appearance, inverse
 from momentary.learn.stacking import Lesson, Network, Stack, Stacked, learn_stack
 from momentary.models.artifact import make
-from momentary.models.protocol import Arrays, Scorer
+from momentary.models.protocol import Arrays, Quick, Scorer
 from momentary.types import FloatArray, IntArray, Progress, Sessions, silent
 
 _ROWS_AT_ONCE = 16
 _RANK_FUSION = 60.0
 _QUESTIONS_FOR_SHARES = 4_000
+_CHECKED = 0.1
+_LISTED = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +142,26 @@ class _Learned(NamedTuple):
     number: IntArray
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedPart:
+    """A part of a blend by itself, with the caller's numbers of items.
+
+    Attributes:
+        part: What was fitted.
+        scorer: It, with the blend's own numbers of items.
+        number: Those by item. Shape (items,).
+    """
+
+    part: Part
+    scorer: Scorer
+    number: IntArray
+
+    def score(self, sessions: Sessions) -> FloatArray:
+        """Score every item. Shape (sessions, items)."""
+        scores: FloatArray = self.scorer.score(_renumbered(sessions, self.number))[:, self.number]
+        return scores
+
+
 class Hybrid:
     """A blend of models; see the module for papers and equations."""
 
@@ -145,6 +171,10 @@ class Hybrid:
         """Make a blend that has learned nothing yet."""
         self.config = config
         self._learned: _Learned | None = None
+        self.checked: dict[str, tuple[float, float]] = {}
+        """Recall@20 and MRR@20 of the stack and of every part, before it was fitted on everything,
+        on the newest questions, from which the stack did not learn. Known after `fit` of a stack,
+        if there were questions enough."""
 
     def fit(
         self,
@@ -168,7 +198,7 @@ class Hybrid:
         seeds = rng.integers(2**63, size=parts + 4)
         sampled, drawn, learned, turned = (np.random.default_rng(seed) for seed in seeds[parts:])
         past, late = _cut(ours, self.config.holdout)
-        steps = _Steps(progress, 2 * parts + 3)
+        steps = _Steps(progress, 2 * parts + 4)
         life = max(len(ours.items), 1)
 
         early = self._blank(
@@ -183,10 +213,16 @@ class Hybrid:
             asked = _questions(late, known, limit=self.config.stack.max_questions, rng=drawn)
             lesson = self._ask(early, *asked, progress=steps.inner("questions"))
             steps.finish("questions asked")
+            kept = len(lesson.targets) - round(_CHECKED * len(lesson.targets))
             stack = learn_stack(
-                lesson, self.config.stack, rng=learned, progress=steps.inner("stack")
+                lesson.take(slice(0, kept)),
+                self.config.stack,
+                rng=learned,
+                progress=steps.inner("stack"),
             )
+            self.checked = self._check(lesson.take(slice(kept, None)), stack)
             del lesson
+            steps.finish(" ".join(f"{name} {mrr:.4f}" for name, (_, mrr) in self.checked.items()))
             early = early._replace(stack=stack)
         whole = self._blank(
             self._fit_parts(ours, n_items=n_items, seeds=seeds, steps=steps),
@@ -204,9 +240,10 @@ class Hybrid:
         for rows in _blocks(len(sessions)):
             asked = _renumbered(sessions.take(rows), learned.number)
             chances = self._chances_of(learned, asked)
-            blended = np.tensordot(learned.shares, chances, axes=1)
+            blended = np.empty(chances.shape[1:], dtype=np.float32)
+            write_mixture(chances, np.array(learned.shares), blended)
             self._put_candidates_first(blended, chances=chances, asked=asked, learned=learned)
-            scores[rows] = blended[:, learned.number]
+            in_order(blended, learned.number, scores[rows[0] : rows[-1] + 1])
         return scores
 
     def sources(self, session: IntArray, items: IntArray) -> list[dict[str, float]]:
@@ -238,6 +275,14 @@ class Hybrid:
                 values = learned.stack.scores(changed, features)
                 found[at] = _named_shares(names, np.maximum(values[0] - values[1:], 0))
         return found
+
+    def fitted_parts(self) -> tuple[FittedPart, ...]:
+        """The parts as they were fitted on everything, in the order of the settings."""
+        learned = require_fitted(self._learned, self)
+        return tuple(
+            FittedPart(part=part, scorer=scorer, number=learned.number)
+            for part, scorer in zip(self.config.parts, learned.scorers, strict=True)
+        )
 
     def state(self) -> Arrays:
         """The parts' states, each under its place, and what the blend learned itself."""
@@ -349,6 +394,26 @@ class Hybrid:
             progress(int(rows[-1]) + 1, len(targets))
         return lesson
 
+    def _check(self, lesson: Lesson, stack: Stacked) -> dict[str, tuple[float, float]]:
+        """See how well questions are answered that the stack has not learned from."""
+        if not len(lesson.targets):
+            return {}
+        found = np.zeros((1 + len(self.config.parts), len(lesson.targets)))
+        for row, (target, count) in enumerate(zip(lesson.targets, lesson.counts, strict=True)):
+            if target >= 0:
+                features = lesson.features[row, :count].astype(np.float32)
+                if stack.networks:
+                    scores = stack.scores(features)
+                    found[0, row] = 1 / (scores >= scores[target]).sum()
+                found[1:, row] = features[target, 2 : len(self.config.parts) * A_PART : A_PART]
+        hits = found > 1 / (_LISTED + 0.5)
+        recall, mrr = hits.mean(axis=1), np.where(hits, found, 0).mean(axis=1)
+        names = ("stack", *self._names()[: len(self.config.parts)])
+        return {
+            name: (float(one), float(other))
+            for name, one, other in zip(names, recall, mrr, strict=True)
+        }
+
     def _describe(self, learned: _Learned, chances: FloatArray, asked: Sessions) -> Answers:
         limits = np.array([part.candidates for part in self.config.parts], dtype=np.int64)
         return describe(
@@ -366,7 +431,12 @@ class Hybrid:
         shape = (len(parts), len(asked), len(learned.facts.counts))
         chances = np.empty(shape, dtype=np.float32)
         for scorer, part, out in zip(learned.scorers, parts, chances, strict=True):
-            _write_chances(scorer.score(asked), part, out)
+            if _is_quick(type(scorer)):
+                quick, exact = cast("Quick", scorer), max(part.candidates, 1)
+                scores = _scores_of_each(quick, asked, exact=exact)
+            else:
+                scores = scorer.score(asked)
+            _write_chances(scores, part, out)
         return chances
 
     def _without_stack(self, learned: _Learned) -> bool:
@@ -529,25 +599,29 @@ def fused_ranks(reciprocal: FloatArray, shares: FloatArray) -> FloatArray:
     return (ranked @ shares).astype(np.float32)
 
 
+@cache
+def _is_quick(model: type) -> bool:
+    """Whether a model is `Quick`, which takes long to find out."""
+    return issubclass(model, Quick)
+
+
+def _scores_of_each(scorer: Quick, asked: Sessions, *, exact: int) -> FloatArray:
+    """Score every item visit by visit, the best ones in full. Shape (sessions, items)."""
+    first, *rest = (
+        scorer.score_visit(asked.items[start:end], exact=exact)
+        for start, end in pairwise(asked.offsets)
+    )
+    return np.stack([first, *rest]) if rest else first[None]
+
+
 def _write_chances(scores: FloatArray, part: Part, out: FloatArray) -> None:
     """Write a part's scores as probabilities over the catalogue. Shapes (rows, items)."""
     if part.scale == "softmax":
-        np.subtract(scores, scores.max(axis=1, keepdims=True), out=out)
-        np.exp(out, out=out)
-        out /= out.sum(axis=1, keepdims=True)
+        write_softmax(scores, out)
         return
-    _refuse_negative(scores, part)
-    totals = scores.sum(axis=1, keepdims=True)
-    if totals.min(initial=1) > 0:
-        np.divide(scores, totals, out=out)
-    else:  # a part that knows nothing of a session holds all items for equally likely
-        out[:] = 1 / max(scores.shape[1], 1)
-        np.divide(scores, totals, out=out, where=totals > 0)
-
-
-def _refuse_negative(scores: FloatArray, part: Part) -> None:
-    if scores.size and scores.min() < 0:
+    lowest = write_shares(scores, out)
+    if lowest < 0:
         raise MomentaryError(
-            f"{part.kind} gave a score of {scores.min()}, which is no share of anything; "
+            f"{part.kind} gave a score of {lowest}, which is no share of anything; "
             "give that part the scale 'softmax'."
         )

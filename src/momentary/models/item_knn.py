@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import numba
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
@@ -100,7 +101,6 @@ class _Learned:
         similarities: Shape (entries,).
         counts: Sessions that hold both items. Shape (entries,).
         popularity: Of the items, the most popular at 1. Shape (items,).
-        matrix: The similarities once more, ready to be multiplied. Shape (items, items).
     """
 
     indptr: IntArray
@@ -108,7 +108,6 @@ class _Learned:
     similarities: FloatArray
     counts: NDArray[np.int32]
     popularity: FloatArray
-    matrix: scipy.sparse.csr_array
 
 
 class ItemKNN:
@@ -155,7 +154,7 @@ class ItemKNN:
         neighbours, strengths, together = (
             np.concatenate(part) for part in zip(*parts, strict=True)
         )
-        self._learn(
+        self._learned = _Learned(
             indptr=np.concatenate([[0], *lengths]).cumsum().astype(np.int64),
             neighbours=neighbours.astype(np.int32),
             similarities=strengths,
@@ -169,13 +168,10 @@ class ItemKNN:
         learned = require_fitted(self._learned, self)
         require_items_below(sessions.items, len(learned.popularity))
         weights = self.config.decay ** steps_from_end(sessions).astype(np.float32)
-        # The product would convert all similarities if the queries' indices were wider.
-        queries = scipy.sparse.csr_array(
-            (weights, sessions.items.astype(np.int32), sessions.offsets.astype(np.int32)),
-            shape=(len(sessions), len(learned.popularity)),
-        )
-        scores: FloatArray = (queries @ learned.matrix).toarray()
-        scores += learned.popularity * np.float32(POPULARITY_SHARE)
+        scores = np.tile(learned.popularity * np.float32(POPULARITY_SHARE), (len(sessions), 1))
+        # Copies, because a read-only array would have the kernel compiled once more.
+        queries = (np.array(sessions.items), np.array(sessions.offsets), weights)
+        _add_up(queries, (learned.indptr, learned.neighbours, learned.similarities), scores)
         own = weights * np.float32(self.config.self_similarity)
         np.add.at(scores, (session_rows(sessions), sessions.items), own)
         return scores
@@ -206,19 +202,30 @@ class ItemKNN:
     def state(self) -> dict[str, NDArray[Any]]:
         """The neighbours of every item, their similarities and counts, and the back-off."""
         learned = require_fitted(self._learned, self)
-        return {name: getattr(learned, name) for name in _Learned.__slots__ if name != "matrix"}
+        return {name: getattr(learned, name) for name in _Learned.__slots__}
 
     @classmethod
     def from_state(cls, config: ItemKNNConfig, state: Mapping[str, NDArray[Any]]) -> Self:
         """The model that gave `state`, ready to score."""
         model = cls(config)
-        model._learn(**state)
+        arrays = {name: np.require(array, None, ["C", "W"]) for name, array in state.items()}
+        model._learned = _Learned(**arrays)
         return model
 
-    def _learn(self, **arrays: NDArray[Any]) -> None:
-        shape = (len(arrays["popularity"]), len(arrays["popularity"]))
-        entries = (arrays["similarities"], arrays["neighbours"], arrays["indptr"])
-        self._learned = _Learned(matrix=scipy.sparse.csr_array(entries, shape=shape), **arrays)
+
+@numba.njit(cache=True, nogil=True)
+def _add_up(
+    queries: tuple[IntArray, IntArray, FloatArray],
+    near: tuple[IntArray, NDArray[np.int32], FloatArray],
+    scores: FloatArray,
+) -> None:
+    """Add the similarities to each event's item, times the event's weight."""
+    items, offsets, weights = queries
+    indptr, neighbours, similarities = near
+    for row in range(len(offsets) - 1):
+        for event in range(offsets[row], offsets[row + 1]):
+            for entry in range(indptr[items[event]], indptr[items[event] + 1]):
+                scores[row, neighbours[entry]] += weights[event] * similarities[entry]
 
 
 def _incidence(sessions: Sessions, n_items: int) -> scipy.sparse.csr_array:
