@@ -236,7 +236,7 @@ def test_a_quick_model_keeps_to_its_scores(name: str, exact: int, log: Sessions)
     for row in range(len(log)):
         scores = model.score_visit(log.session(row), exact=exact)
         best = np.argsort(-whole[row, :N_ITEMS], kind="stable")
-        np.testing.assert_allclose(scores[best[:exact]], whole[row, best[:exact]], rtol=1e-3)
+        np.testing.assert_allclose(scores[best[:exact]], whole[row, best[:exact]], rtol=1e-2)
         assert scores[best[exact:]].max(initial=-np.inf) <= scores[best[:exact]].min() + 1e-6
         np.testing.assert_allclose(scores[:N_ITEMS], whole[row, :N_ITEMS], rtol=0.1, atol=0.1)
         assert scores[N_ITEMS] <= scores[:N_ITEMS].min()  # never seen
