@@ -151,6 +151,26 @@ class Recommendations(msgspec.Struct, frozen=True, kw_only=True):
     variant: str | None = None
 
 
+class Playlist(msgspec.Struct, frozen=True, kw_only=True):
+    """An ordered list; `score` is each item's likeness to the one before."""
+
+    model_version: str
+    items: tuple[Recommended, ...]
+    smoothness: float
+    spread: float
+
+
+class SeenContent(msgspec.Struct, frozen=True, kw_only=True):
+    """What the service has seen of an item; see `serving.content.ItemContent`."""
+
+    item_id: str
+    state: str
+    views: tuple[str, ...]
+    placed: bool
+    visits: int
+    set_aside: Mapping[str, str]
+
+
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """Events that are on the service's disk now, and those that were there already."""
 
@@ -326,7 +346,7 @@ class Client:
         return self._list("/v1/trending", k=k, **rules)
 
     def search(self, text: str, *, k: int = 20) -> Recommendations:
-        """Items by their words."""
+        """Items by meaning, where the service knows it, and by their words."""
         return self._list("/v1/search", q=text, k=k)
 
     def rule_sets(self) -> list[RuleSet]:
@@ -349,8 +369,37 @@ class Client:
         """What the scenarios stand for."""
         return self._ask("GET", "/v1/scenarios", _Scenarios).scenarios
 
+    def search_picture(self, picture: bytes, *, k: int = 20) -> Recommendations:
+        """Items that look like a picture: the content of a JPEG, PNG, WebP, GIF, BMP or TIFF."""
+        body = {"picture": picture, "k": k}
+        return self._ask("POST", "/v1/search/picture", Recommendations, body=body)
+
+    def search_sound(self, sound: bytes, *, k: int = 20) -> Recommendations:
+        """Items that sound like a clip: the content of a WAV, FLAC, Ogg, MP3 or AIFF."""
+        body = {"sound": sound, "k": k}
+        return self._ask("POST", "/v1/search/sound", Recommendations, body=body)
+
+    def playlist(
+        self,
+        start: str,
+        *,
+        end: str | None = None,
+        length: int = 20,
+        **how: Any,  # noqa: ANN401 - apart, curve, smoothness, spread, rules
+    ) -> Playlist:
+        """An ordered list from one item, or from one to another."""
+        body = {"start": start, "end": end, "length": length, **how}
+        return self._ask("POST", "/v1/playlists", Playlist, body=body)
+
+    def content(self, item_id: str) -> SeenContent:
+        """What the service has seen of an item's text, picture, sound or film."""
+        return self._ask("GET", f"/v1/items/{_part(item_id)}/content", SeenContent)
+
     def put_item(self, item_id: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
-        """Add an item or replace it: name, brand, category, price, available, properties..."""
+        """Add an item or replace it: name, brand, category, price, available, properties...
+
+        A picture or a sound may be sent with it, as bytes in `image_data` or `audio_data`.
+        """
         return self._ask("PUT", f"/v1/items/{_part(item_id)}", dict[str, Any], body=fields)
 
     def get_item(self, item_id: str) -> dict[str, Any]:

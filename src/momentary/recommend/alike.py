@@ -1,8 +1,8 @@
 """Items like one item: by what visitors did where they did much, by content where they did little.
 
-With n the visits in which the item stands together with others, behaviour weighs n / (n + half) and
-content the rest; each is brought to 1 for its best item. A new item is thus found by its content
-alone, and behaviour takes over as clicks arrive.
+With n the times that visitors chose the item together with another, behaviour weighs
+n / (n + half) and content the rest; each is brought to 1 for its best item. A new item is thus
+found by its content alone, and behaviour takes over as clicks arrive.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class AlikeConfig:
     """How behaviour and content are mixed.
 
     Attributes:
-        half: Visits at which both weigh the same.
+        half: Times at which both weigh the same.
         tolerance: Robust deviations below which an item of the behavioural list is removed as
             unlike the others by content; None removes none.
     """
@@ -41,13 +41,13 @@ class AlikeConfig:
 
     def __post_init__(self) -> None:
         if not self.half > 0:
-            raise ValueError(f"half is {self.half}; it must be above 0 visits.")
+            raise ValueError(f"half is {self.half}; it must be above 0.")
         if self.tolerance is not None and not self.tolerance > 0:
             raise ValueError(f"tolerance is {self.tolerance}; it must be above 0.")
 
 
 DEFAULT_ALIKE = AlikeConfig()
-"""Twenty visits weigh as much as the content."""
+"""Twenty choices together weigh as much as the content."""
 
 
 def items_like(  # noqa: PLR0913 - each says something else
@@ -118,7 +118,7 @@ def content_reasons(alike: Alike) -> tuple[str, ...]:
 def _by_behaviour(
     recommender: Recommender, item_id: str, depth: int
 ) -> tuple[dict[str, float], float]:
-    """Similarities by id, the best 1, and in how many visits the item stands with others."""
+    """Similarities by id, the best 1, and how often the item was chosen with another."""
     related = None if recommender.reasons is None else recommender.reasons.related
     if related is None:
         found = recommender.similar(item_id, k=depth)
@@ -130,7 +130,7 @@ def _by_behaviour(
     best = float(near.similarities.max()) or 1.0
     ids = recommender.items.ids
     pairs = zip(near.items.tolist(), near.similarities.tolist(), strict=True)
-    return {ids[item]: value / best for item, value in pairs}, float(near.counts.max())
+    return {ids[item]: value / best for item, value in pairs}, float(near.counts.sum())
 
 
 def _agreeing(

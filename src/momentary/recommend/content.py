@@ -189,9 +189,22 @@ class ContentIndex:
         """
         row = self._row(item_id)
         rows = [self._rows[each] for each in others if each in self._rows]
-        parts = self._about(row)
+        if not rows:
+            return []
+        parts = self._about(row, np.array(rows, dtype=np.int64))
         fused = self._fused(parts)[0]
-        return [self._alike(parts, fused, item, row=row) for item in rows]
+        return [
+            self._alike(parts, fused, place, row=row, item=item) for place, item in enumerate(rows)
+        ]
+
+    def views_of(self, item_id: str) -> list[str]:
+        """The views that an item has.
+
+        Raises:
+            DataError: If the item is unknown.
+        """
+        row = self._row(item_id)
+        return [name for name, view in self._views.items() if view.there[row]]
 
     def search(self, query: Mapping[str, FloatArray], k: int) -> list[Alike]:
         """The items most like a picture, a text or both, as the encoders gave them.
@@ -234,16 +247,25 @@ class ContentIndex:
             raise DataError(f"item {item_id!r} has no content here; encode it first.")
         return self._rows[item_id]
 
-    def _about(self, row: int) -> dict[str, tuple[FloatArray, BoolArray]]:
-        """How near every item is to one, by view and by attributes. Shapes (1, items)."""
+    def _about(
+        self, row: int, rows: IntArray | None = None
+    ) -> dict[str, tuple[FloatArray, BoolArray]]:
+        """How near every item, or each of some, is to one, by view and by attributes.
+
+        Shapes (1, items).
+        """
         query = {name: view.unit[row : row + 1] for name, view in self._views.items()}
-        parts = self._by_view(query, moved=True)
+        parts = self._by_view(query, moved=True, rows=rows)
         if self._attributes:
-            parts["tags"] = self._tags(row)
+            parts["tags"] = self._tags(row, rows)
         return parts
 
     def _by_view(
-        self, query: Mapping[str, FloatArray], *, moved: bool = False
+        self,
+        query: Mapping[str, FloatArray],
+        *,
+        moved: bool = False,
+        rows: IntArray | None = None,
     ) -> dict[str, tuple[FloatArray, BoolArray]]:
         found = {}
         for name, vectors in query.items():
@@ -251,19 +273,24 @@ class ContentIndex:
                 raise DataError(f"there is no view {name!r}; there are {', '.join(self._views)}.")
             own = self._views[name]
             unit = vectors if moved else _unit(vectors, own.center)
-            both = np.any(unit != 0, axis=1)[:, None] & own.there[None, :]
-            found[name] = (unit @ own.unit.T / own.spread, both)
+            others, there = own.unit, own.there
+            if rows is not None:
+                others, there = others[rows], there[rows]
+            both = np.any(unit != 0, axis=1)[:, None] & there[None, :]
+            found[name] = (unit @ others.T / own.spread, both)
         return found
 
-    def _tags(self, row: int) -> tuple[FloatArray, BoolArray]:
+    def _tags(self, row: int, rows: IntArray | None = None) -> tuple[FloatArray, BoolArray]:
         """Share of the attributes that both name on which they agree. Shapes (1, items)."""
-        agreed = np.zeros(len(self._ids), dtype=np.float32)
-        known = np.zeros(len(self._ids), dtype=np.float32)
+        count = len(self._ids) if rows is None else len(rows)
+        agreed = np.zeros(count, dtype=np.float32)
+        known = np.zeros(count, dtype=np.float32)
         for column in self._attributes.values():
-            codes = column.codes
-            if codes[row] >= 0:
+            own = column.codes[row]
+            codes = column.codes if rows is None else column.codes[rows]
+            if own >= 0:
                 known += codes >= 0
-                agreed += codes == codes[row]
+                agreed += codes == own
         share = np.divide(agreed, known, out=np.zeros_like(agreed), where=known > 0)
         return share[None], (known > 0)[None]
 
@@ -290,21 +317,23 @@ class ContentIndex:
         fused = self._listable(self._fused(parts)[0], row)
         best = np.argsort(-fused, kind="stable")[:k]
         return [
-            self._alike(parts, fused, item, row=row) for item in best[fused[best] > -1e8].tolist()
+            self._alike(parts, fused, item, row=row, item=item)
+            for item in best[fused[best] > -1e8].tolist()
         ]
 
     def _alike(
         self,
         parts: Mapping[str, tuple[FloatArray, BoolArray]],
         fused: FloatArray,
-        item: int,
+        place: int,
         *,
         row: int,
+        item: int,
     ) -> Alike:
         return Alike(
             item_id=self._ids[item],
-            similarity=float(fused[item]),
-            views=self._why(parts, item),
+            similarity=float(fused[place]),
+            views=self._why(parts, place),
             shared=self._shared(row, item),
         )
 

@@ -17,6 +17,7 @@ from momentary.data.events import Erased
 from momentary.data.workspace import Workspace
 from momentary.errors import MomentaryError
 from momentary.models.artifact import ModelStore
+from momentary.recommend.assortment import Assortment
 from momentary.serving.audit import AuditLog
 from momentary.serving.engine import Engine
 from momentary.serving.http import read_body
@@ -42,6 +43,7 @@ class Administration:
         audit: Where actions are written down.
         settings: Limits, and how soon models must be trained anew after an erasure.
         now_us: The time now, in microseconds since 1970.
+        adopt: Told what a model that is put to work and the content make together.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Administration:
         audit: AuditLog,
         settings: ServeSettings,
         now_us: Callable[[], int],
+        adopt: Callable[[Assortment], object] = lambda _: None,
     ) -> None:
         self._engine = engine
         self._workspace = workspace
@@ -59,7 +62,7 @@ class Administration:
         self._settings = settings
         self._now_us = now_us
         self._store = ModelStore(workspace.models)
-        self._models = Models(self._store, engine, table=lambda ids: workspace.catalog.table(ids))
+        self._models = Models(self._store, engine, workspace=workspace, adopt=adopt)
         self._erasing = asyncio.Lock()
         self._member: Member | None = None
 

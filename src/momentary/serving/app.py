@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from momentary.data.workspace import Workspace
+from momentary.recommend.assortment import Assortment
 from momentary.recommend.pipeline import Recommender
 from momentary.serving.access import ANYONE, Access, Caller
 from momentary.serving.engine import Engine
@@ -41,10 +42,13 @@ _LOGGER = logging.getLogger(__name__)
 _WRITES = ("POST", "PUT", "PATCH")
 _PLAIN = ("/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs", "/tracker.js", "/")
 _NAMED = frozenset(
-    {"events", "feedback", "items", "models", "popular", "recommend", "search", "sessions"}
+    {"events", "feedback", "items", "models", "playlists", "popular", "recommend", "search"}
+    | {"sessions"}
     | {"rules", "scenarios", "trending", "users"}
 )
-_NAMED_ENDS = frozenset({"similar", "together", "recommend", "ga4", "segment"})
+_NAMED_ENDS = frozenset(
+    {"content", "picture", "sound", "similar", "together", "recommend", "ga4", "segment"}
+)
 
 
 def clock_us() -> int:
@@ -52,13 +56,14 @@ def clock_us() -> int:
     return time.time_ns() // 1000
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - each says something else
     workspace: Workspace,
     recommender: Recommender,
     *,
     model_version: str,
     settings: ServeSettings | None = None,
     fallback: Recommender | None = None,
+    assortment: Assortment | None = None,
     clock_us: Callable[[], int] = clock_us,
 ) -> Application:
     """Make a server's application; it opens the event log of the workspace.
@@ -69,6 +74,8 @@ def create_app(
         model_version: Names the model in answers and exposures.
         settings: Limits and keys.
         fallback: Answers when the model fails; over the same items.
+        assortment: What the recommender was made from, so that items can be placed and compared
+            by their content.
         clock_us: The time now, in microseconds since 1970.
 
     Raises:
@@ -88,7 +95,7 @@ def create_app(
             clock_us=clock_us,
         )
         undo.pop_all()
-    routes = Routes(engine, workspace, settings=limits)
+    routes = Routes(engine, workspace, settings=limits, assortment=assortment)
     app = Application(engine, routes, settings=limits)
     tracing = tracing_of(limits)
     if tracing is not None:
@@ -226,6 +233,7 @@ class Application:
             if message["type"] == "lifespan.startup":
                 if self._member is not None:
                     self._member.listen(self._routes.handlers())
+                self._routes.start()
                 await send({"type": "lifespan.startup.complete"})
             else:
                 if self._member is not None:

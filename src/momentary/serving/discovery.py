@@ -15,8 +15,10 @@ from starlette.routing import Route
 from momentary.data.baskets import Companion, bought_together
 from momentary.data.workspace import Workspace
 from momentary.errors import DataError
+from momentary.recommend.finding import fused_hits
 from momentary.recommend.search import TextIndex
 from momentary.recommend.trends import BEFORE_DAYS, DAY_US, RECENT_DAYS, popular, trending
+from momentary.serving.content import LiveContent
 from momentary.serving.engine import Engine
 from momentary.serving.problems import Problem, unfollowed
 from momentary.serving.queries import answer, caller_of, path_id, wish_of
@@ -37,6 +39,7 @@ class Discovery:
         workspace: Whose events and items count.
         wishes: Makes the rules of a list from its query string.
         clock_s: Seconds that never go back.
+        content: Knows what texts mean, where a sentence encoder has seen the catalogue.
     """
 
     def __init__(
@@ -46,7 +49,9 @@ class Discovery:
         *,
         wishes: Wishes,
         clock_s: Callable[[], float],
+        content: LiveContent,
     ) -> None:
+        self._content = content
         self._engine = engine
         self._wishes = wishes
         self._workspace = workspace
@@ -128,21 +133,38 @@ class Discovery:
         async with self._indexing:
             if self._index is None:
                 self._index = await asyncio.to_thread(TextIndex, self._workspace.catalog.items())
-            found = self._index.search(text, limit=4 * wish.k)
+            words = self._index.search(text, limit=4 * wish.k)
+        found = await self._found(text, words, k=4 * wish.k)
         catalog = self._workspace.catalog
-        items = [(catalog.get(item_id), score) for item_id, score in found]
-        shown = [(item, score) for item, score in items if item is not None and not item.hidden]
+        items = [(catalog.get(each.item_id), each) for each in found]
+        shown = [(item, each) for item, each in items if item is not None and not item.hidden]
         return answer(
             ListOut(
                 model_version=self._engine.model_version,
                 items=[
                     ItemOut(
-                        item_id=item.item_id, score=score, rank=rank, reasons=(), name=item.name
+                        item_id=item.item_id,
+                        score=each.score,
+                        rank=rank,
+                        reasons=each.reasons if wish.explain else (),
+                        name=item.name,
                     )
-                    for rank, (item, score) in enumerate(shown[: wish.k], start=1)
+                    for rank, (item, each) in enumerate(shown[: wish.k], start=1)
                 ],
             )
         )
+
+    async def _found(
+        self, text: str, words: list[tuple[str, float]], *, k: int
+    ) -> list[Recommendation]:
+        """Hits by words, and by meaning where that is at work."""
+        meaning = await self._content.by_meaning(text, k=k) if self._content.on else []
+        if meaning:
+            return fused_hits(meaning, words, k=k)
+        return [
+            Recommendation(item_id=item_id, score=score, rank=rank, reasons=("holds the words",))
+            for rank, (item_id, score) in enumerate(words, start=1)
+        ]
 
     async def _trend(self, request: Request, name: str) -> Response:
         caller_of(request).require("read")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -66,6 +67,18 @@ class _Job:
     recommendation_id: str = ""
 
 
+class Watcher(Protocol):
+    """Told of what happens, on the event loop; it must be quick and must not raise."""
+
+    def recorded(self, events: Sequence[Event]) -> None:
+        """Events are on the disk that were not there before."""
+        ...
+
+    def forgotten(self) -> None:
+        """Somebody was erased from the log."""
+        ...
+
+
 class Engine:
     """Records events and answers questions, for one event loop.
 
@@ -97,12 +110,14 @@ class Engine:
         self._clock_us = clock_us
         self._settings = settings
         self._jobs: list[_Job] = []
+        self.watcher: Watcher | None = None
         self._writable = True
         self._ranking = self._ranked_by(recommender, fallback, model_version=model_version)
+        self._shelf = _shelf(model_version, recommender)
         self._visits = open_visits(
             settings,
             items=recommender.items,
-            version=model_version,
+            version=self._shelf,
             history=self._history,
             identity=log.identity,
             remembers=self._ranking.remembers,
@@ -149,12 +164,27 @@ class Engine:
     ) -> None:
         """Put another model to work from the next tick on; no answer mixes the two."""
         self._ranking = self._ranked_by(recommender, fallback, model_version=model_version)
+        self._shelf = _shelf(model_version, recommender)
         self._visits.switch(
-            recommender.items, version=model_version, remembers=self._ranking.remembers
+            recommender.items, version=self._shelf, remembers=self._ranking.remembers
         )
         self._know_items()
         self.measures.model.clear()
         self.measures.model.labels(model_version).set(1)
+
+    def extend(self, recommender: Recommender, *, fallback: Recommender) -> None:
+        """Let the same model answer over more items, behind those it has, from the next tick on.
+
+        Where no item is new, such as when new ones only moved, visits go on as they are.
+        """
+        before = self.recommender.items
+        version = self.model_version
+        self._ranking = self._ranked_by(recommender, fallback, model_version=version)
+        if recommender.items != before:
+            self._shelf = _shelf(version, recommender)
+            self._visits.switch(
+                recommender.items, version=self._shelf, remembers=self._ranking.remembers
+            )
 
     def refresh(self, row: ItemTable) -> None:
         """Let the next tick know one item as the catalogue does now: its price, stock, brand.
@@ -228,8 +258,14 @@ class Engine:
     def let_go(self) -> None:
         """Read every visit anew: another process may have deleted some of it."""
         self._flush()
-        self._visits.clear(self.recommender.items, version=self.model_version)
+        self._visits.clear(self.recommender.items, version=self._shelf)
         self._visits.trim()
+        if self.watcher is not None:
+            self.watcher.forgotten()
+
+    def logged(self, start_us: int) -> Iterator[Event]:
+        """The events since a time, oldest first; from any thread."""
+        yield from self._log.read(start_us=start_us)
 
     def counts(self, start_us: int, end_us: int) -> dict[str, int]:
         """Events of interest by item with `start_us` <= time < `end_us`; from any thread."""
@@ -421,6 +457,10 @@ class Engine:
     def _resolve(self, jobs: Sequence[_Job], added: list[bool]) -> None:
         start = 0
         self._count(jobs, accepted=sum(added), events=len(added))
+        if self.watcher is not None and any(added):
+            events = (event for job in jobs for event in job.events)
+            new = [event for event, is_new in zip(events, added, strict=True) if is_new]
+            self.watcher.recorded(new)
         for job in jobs:
             end = start + len(job.events)
             accepted = sum(added[start:end])
@@ -456,6 +496,12 @@ class Engine:
             variant=job.ranked.variant,
             items=self.named(job.ranked.items),
         )
+
+
+def _shelf(version: str, recommender: Recommender) -> str:
+    """Names a model and the items that its indices mean; other processes may have placed others."""
+    ids = "\0".join(recommender.items.ids).encode()
+    return f"{version}/{hashlib.blake2b(ids, digest_size=8).hexdigest()}"
 
 
 def _refuse(jobs: Sequence[_Job], status: int, detail: str) -> None:

@@ -9,9 +9,12 @@ from typing import Any
 
 import msgspec
 
+from momentary.data.workspace import Workspace
+from momentary.encoders.store import FILE
 from momentary.errors import ArtifactError, MomentaryError
 from momentary.models.artifact import Bundle, ModelStore, read_manifest
 from momentary.recommend.assembly import assemble
+from momentary.recommend.assortment import Assortment
 from momentary.recommend.pipeline import Recommender
 from momentary.serving.engine import Engine
 from momentary.serving.problems import Problem
@@ -90,21 +93,42 @@ def at_work(bundle: Bundle, table: ItemTable) -> tuple[Recommender, Recommender]
     return recommender, fallback
 
 
+def assortment_at_work(
+    bundle: Bundle, workspace: Workspace
+) -> tuple[Assortment, Recommender, Recommender]:
+    """What a bundle and the workspace's content make together, warm; see `at_work`."""
+    assortment = Assortment.read(bundle, workspace.catalog, workspace.root / FILE)
+    whole = assortment.extended()
+    table = workspace.catalog.table(whole.items.ids)
+    recommender = assortment.recommender(table, bundle=whole)
+    fallback = assortment.recommender(table, bundle=whole, role="fallback")
+    for each in (recommender, fallback):
+        each.recommend(Sessions.from_lists([[], [0]]), k=min(20, len(whole.items)))
+    return assortment, recommender, fallback
+
+
 class Models:
     """Lists, promotes and takes back models while the service answers.
 
     Args:
         store: Where they are saved.
         engine: Puts one to work.
-        table: The catalogue in the order of given ids.
+        workspace: Whose catalogue and content it works with.
+        adopt: Told what the model at work and the content make together.
     """
 
     def __init__(
-        self, store: ModelStore, engine: Engine, *, table: Callable[[list[str]], ItemTable]
+        self,
+        store: ModelStore,
+        engine: Engine,
+        *,
+        workspace: Workspace,
+        adopt: Callable[[Assortment], object] = lambda _: None,
     ) -> None:
         self._store = store
         self._engine = engine
-        self._table = table
+        self._workspace = workspace
+        self._adopt = adopt
         self._changing = asyncio.Lock()
 
     def listed(self) -> ModelsOut:
@@ -165,12 +189,14 @@ class Models:
     async def _bring(self, version: str) -> None:
         """Read a model, try it, and let it answer from the next tick on."""
         bundle = await asyncio.to_thread(self._store.load, version)
-        table = await asyncio.to_thread(self._table, list(bundle.items.ids))
-        recommender, fallback = await asyncio.to_thread(at_work, bundle, table)
+        assortment, recommender, fallback = await asyncio.to_thread(
+            assortment_at_work, bundle, self._workspace
+        )
         # The catalogue may have changed while the model was read; these are its latest facts.
-        table = self._table(list(bundle.items.ids))
+        table = self._workspace.catalog.table(list(recommender.items.ids))
         self._engine.swap(
             recommender.with_table(table),
             model_version=version,
             fallback=fallback.with_table(table),
         )
+        self._adopt(assortment)

@@ -10,6 +10,7 @@ import msgspec
 import momentary
 from momentary.data.erasure import Receipt
 from momentary.recommend.rules import Rules
+from momentary.serving.content import ItemContent
 from momentary.serving.models import AliasIn, ModelsOut
 from momentary.serving.problems import ProblemDetails
 from momentary.serving.rulebook import RuleSetOut, RuleSetsOut, ScenariosOut
@@ -22,8 +23,12 @@ from momentary.serving.schemas import (
     ItemIn,
     ListOut,
     Live,
+    PictureIn,
+    PlaylistIn,
+    PlaylistOut,
     Ready,
     RecommendIn,
+    SoundIn,
 )
 from momentary.serving.wishes import PARAMETERS
 from momentary.types import Item
@@ -186,10 +191,48 @@ OPERATIONS: tuple[Operation, ...] = (
         method="get",
         path="/v1/search",
         name="search",
-        summary="Find items by their words; the last one may be unfinished",
+        summary="Find items by words, the last may be unfinished, and by meaning where known",
         query=("q", "k", "explain"),
         gives={200: ListOut},
         refuses=_LIST,
+    ),
+    Operation(
+        method="post",
+        path="/v1/search/picture",
+        name="searchByPicture",
+        summary="Find items that look like a picture",
+        takes=PictureIn,
+        example={"picture": "iVBORw0KGgo...", "k": 10},
+        gives={200: ListOut},
+        refuses=_BODY,
+    ),
+    Operation(
+        method="post",
+        path="/v1/search/sound",
+        name="searchBySound",
+        summary="Find items that sound like a clip",
+        takes=SoundIn,
+        example={"sound": "UklGRiQAAABXQVZF...", "k": 10},
+        gives={200: ListOut},
+        refuses=_BODY,
+    ),
+    Operation(
+        method="post",
+        path="/v1/playlists",
+        name="makePlaylist",
+        summary="Make an ordered list from one item, or from one to another",
+        takes=PlaylistIn,
+        example={"start": "song-17", "end": "song-4", "length": 12, "apart": {"brand": 2}},
+        gives={200: PlaylistOut},
+        refuses=_BODY,
+    ),
+    Operation(
+        method="get",
+        path="/v1/items/{item_id}/content",
+        name="itemContent",
+        summary="Say what was seen of an item, and what could not be used",
+        gives={200: ItemContent},
+        refuses=(*_ASKED, 404),
     ),
     Operation(
         method="delete",

@@ -16,10 +16,13 @@ from starlette.routing import Route
 
 from momentary.data.workspace import Workspace
 from momentary.errors import DataError
+from momentary.recommend.assortment import Assortment
 from momentary.serving import docs, openapi, tracker
 from momentary.serving.access import Caller
 from momentary.serving.administration import Administration
 from momentary.serving.audit import AuditLog
+from momentary.serving.content import LiveContent
+from momentary.serving.content_routes import ContentRoutes, upload_limit_bytes
 from momentary.serving.discovery import Discovery
 from momentary.serving.engine import Engine, Question
 from momentary.serving.http import decoded, read_body
@@ -61,9 +64,17 @@ class Routes:
         engine: Records events and answers questions.
         workspace: Where the items, the events and the models are.
         settings: Limits of a request.
+        assortment: What the model and the encoders know.
     """
 
-    def __init__(self, engine: Engine, workspace: Workspace, *, settings: ServeSettings) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        workspace: Workspace,
+        *,
+        settings: ServeSettings,
+        assortment: Assortment | None = None,
+    ) -> None:
         self._engine = engine
         self._catalog = workspace.catalog
         self._settings = settings
@@ -73,9 +84,20 @@ class Routes:
         self._rules = RuleRoutes(
             engine, book, audit=self._audit, limit_bytes=settings.max_body_bytes
         )
-        self._discovery = Discovery(engine, workspace, wishes=self._wishes, clock_s=time.monotonic)
+        self._content = LiveContent(engine, workspace, assortment, settings=settings)
+        self._content_routes = ContentRoutes(
+            engine, self._content, wishes=self._wishes, catalog=workspace.catalog, settings=settings
+        )
+        self._discovery = Discovery(
+            engine, workspace, wishes=self._wishes, clock_s=time.monotonic, content=self._content
+        )
         self._administration = Administration(
-            engine, workspace, audit=self._audit, settings=settings, now_us=engine.now_us
+            engine,
+            workspace,
+            audit=self._audit,
+            settings=settings,
+            now_us=engine.now_us,
+            adopt=self._content.adopt,
         )
         self._document = _ENCODE(openapi.document())
         self._writing = asyncio.Lock()
@@ -104,6 +126,7 @@ class Routes:
                 "/v1/sessions/{session_id:path}/recommend", self.session_recommend, methods=["GET"]
             ),
             *self._discovery.routes(),
+            *self._content_routes.routes(),
             *self._administration.routes(),
             *self._rules.routes(),
             Route("/tracker.js", self.tracker, methods=["GET"]),
@@ -111,9 +134,14 @@ class Routes:
             Route(item, self.item, methods=["GET", "PUT", "DELETE"]),
         ]
 
+    def start(self) -> None:
+        """Begin what goes on beside the requests."""
+        self._content.start()
+
     def join(self, member: Member) -> None:
         """Tell the other workers of a service what changes."""
         self._member = member
+        self._content.placed = self._tell_content
         self._administration.join(member)
         self._rules.join(member)
 
@@ -121,12 +149,14 @@ class Routes:
         """How the other workers' changes are followed."""
         return {
             "item": self._follow_item,
+            "content": self._follow_content,
             **self._administration.handlers(),
             **self._rules.handlers(),
         }
 
     def close(self) -> None:
         """Let go of what the routes hold."""
+        self._content.close()
         self._discovery.close()
 
     async def events(self, body: bytes, caller: Caller) -> bytes:
@@ -182,10 +212,12 @@ class Routes:
         caller_of(request).require("read")
         item_id = decoded(request.path_params["item_id"], field="item_id")
         wish = self._wishes.of_query(request)
-        if not self._engine.listed(item_id):
+        if not self._engine.listed(item_id) and not self._content.has(item_id):
             raise _no_item(item_id, "it was deleted, or the model does not know it (yet)")
+        rules = without_chance(wish.rules)
+        if self._content.has(item_id):
+            return await self._content_routes.similar(item_id, wish.k, rules)
         try:
-            rules = without_chance(wish.rules)
             found = self._engine.recommender.similar(item_id, k=wish.k, rules=rules)
         except DataError as error:
             raise unfollowed(error) from None
@@ -234,15 +266,21 @@ class Routes:
         return RedirectResponse("/docs", headers=HEADERS)
 
     async def _put_item(self, request: Request, item_id: str) -> Response:
-        body = await read_body(
-            request.scope, request.receive, limit_bytes=self._settings.max_body_bytes
-        )
-        item = read_item(body, item_id=item_id)
+        limit_bytes = self._settings.max_body_bytes
+        if self._content.on:
+            limit_bytes = upload_limit_bytes(self._settings)
+        body = await read_body(request.scope, request.receive, limit_bytes=limit_bytes)
+        item, uploads = read_item(body, item_id=item_id)
+        looked = {
+            modality: await self._content.see(modality, sent, field=f"{modality}_data")
+            for modality, sent in uploads.items()
+        }
         async with self._changing(item_id):
             status = 200 if self._catalog.get(item_id) is not None else 201
             await asyncio.to_thread(self._catalog.upsert, [item])
         await self._changed(item_id, item)
         self._note(request, "put_item", item_id)
+        await self._content.put(item, looked)
         return answer(item, status=status)
 
     async def _delete_item(self, request: Request, item_id: str) -> Response:
@@ -251,6 +289,7 @@ class Routes:
                 raise _no_item(item_id, "there is nothing to delete")
             await asyncio.to_thread(self._catalog.delete, item_id)
         await self._changed(item_id, None)
+        await self._content.delete(item_id)
         self._note(request, "delete_item", item_id)
         return Response(status_code=204, headers=HEADERS)
 
@@ -263,8 +302,21 @@ class Routes:
     async def _follow_item(self, what: bytes) -> bytes:
         item_id = what.decode()
         self._engine.refresh(self._catalog.table([item_id]))
-        self._discovery.changed(item_id, self._catalog.get(item_id))
+        item = self._catalog.get(item_id)
+        self._discovery.changed(item_id, item)
+        if item is None:
+            await self._content.forget(item_id)
         return b""
+
+    async def _follow_content(self, what: bytes) -> bytes:
+        item = self._catalog.get(what.decode())
+        if item is not None:
+            await self._content.follow(item)
+        return b""
+
+    async def _tell_content(self, item_id: str) -> None:
+        if self._member is not None:
+            await self._member.tell("content", item_id.encode())
 
     def _note(self, request: Request, action: str, target: str) -> None:
         self._audit.record(caller_of(request), action, target, now_us=self._engine.now_us())
@@ -300,8 +352,9 @@ def _ids(source: object) -> dict[str, str]:
 
 def _item_id(request: Request) -> str:
     encoded: str = request.path_params["item_id"]
-    if request.method not in ("GET", "HEAD") and encoded.endswith(("/similar", "/together")):
-        detail = "/similar and /together can only be read; write a slash inside an id as %2F."
+    parts = ("/similar", "/together", "/content")
+    if request.method not in ("GET", "HEAD") and encoded.endswith(parts):
+        detail = f"{', '.join(parts)} can only be read; write a slash inside an id as %2F."
         raise Problem(405, detail, headers=((b"allow", b"GET"),))
     return decoded(encoded, field="item_id")
 

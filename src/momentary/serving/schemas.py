@@ -12,6 +12,7 @@ import msgspec
 from momentary.data.events import new_id
 from momentary.data.synonyms import known_type
 from momentary.data.trackers import EXPANDERS, measured
+from momentary.encoders.protocol import Modality
 from momentary.recommend.rules import DEFAULT_RULES, Rules
 from momentary.serving.problems import Problem, undecodable
 from momentary.types import Event, Item
@@ -160,7 +161,8 @@ class ListOut(msgspec.Struct, frozen=True, kw_only=True):
 class ItemIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One thing that can be recommended; the fields are those of schema.org's Product.
 
-    Nothing is fetched from `image`, `audio` or `video`.
+    `image`, `audio` and `video` are read only where the settings allow it. A picture or a sound may
+    be sent instead, as base64 in `image_data` or `audio_data`: it is looked at and not kept.
     """
 
     item_id: Id | None = None
@@ -177,6 +179,57 @@ class ItemIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     available: bool = True
     hidden: bool = False
     properties: dict[str, Any] | None = None
+    image_data: bytes | None = None
+    audio_data: bytes | None = None
+
+
+class PictureIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A picture (JPEG, PNG, WebP, GIF, BMP or TIFF) as base64: what looks like it?"""
+
+    picture: bytes
+    k: Count = 20
+
+
+class SoundIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A sound (WAV, FLAC, Ogg, MP3 or AIFF) as base64: what sounds like it?"""
+
+    sound: bytes
+    k: Count = 20
+
+
+class CurveIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`price`, or an attribute of numbers, that is to rise or fall along the list."""
+
+    of: Word
+    shape: Literal["rise", "fall", "arch", "valley"] = "rise"
+
+
+class PlaylistIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An ordered list in which each item is like the one before.
+
+    `apart` names, by attribute, how many others stand between two items that share a value.
+    """
+
+    start: Id
+    end: Id | None = None
+    length: Annotated[int, msgspec.Meta(ge=1, le=200)] = 20
+    apart: dict[str, Annotated[int, msgspec.Meta(ge=0, le=200)]] = {}
+    curve: CurveIn | None = None
+    smoothness: Annotated[float, msgspec.Meta(ge=0, le=100)] = 1.0
+    spread: Annotated[float, msgspec.Meta(ge=0, le=100)] = 0.3
+    rules: Rules = DEFAULT_RULES
+
+
+class PlaylistOut(msgspec.Struct, frozen=True, kw_only=True):
+    """A playlist; `score` is each item's likeness to the one before.
+
+    `smoothness` is the mean likeness of neighbours, `spread` one minus that of any two items.
+    """
+
+    model_version: str
+    items: list[ItemOut]
+    smoothness: float
+    spread: float
 
 
 class Live(msgspec.Struct, frozen=True, kw_only=True):
@@ -298,8 +351,8 @@ def _finite(value: Any, *, field: str) -> float:  # noqa: ANN401 - whatever a tr
     return number
 
 
-def read_item(body: bytes, *, item_id: str) -> Item:
-    """The item that a body describes; its path names it."""
+def read_item(body: bytes, *, item_id: str) -> tuple[Item, dict[Modality, bytes]]:
+    """The item that a body describes, and what was sent to look at; its path names it."""
     try:
         wire = _ITEM.decode(body)
     except (ValueError, RecursionError) as error:
@@ -309,7 +362,14 @@ def read_item(body: bytes, *, item_id: str) -> Item:
         raise Problem(422, detail, field="item_id")
     _refuse_nul(wire, _ITEM_TEXTS, place="")
     _check_properties(wire.properties, place="")
-    return Item(**{**msgspec.structs.asdict(wire), "item_id": item_id})
+    fields = {**msgspec.structs.asdict(wire), "item_id": item_id}
+    image, audio = fields.pop("image_data"), fields.pop("audio_data")
+    uploads: dict[Modality, bytes] = {}
+    if image is not None:
+        uploads["image"] = image
+    if audio is not None:
+        uploads["audio"] = audio
+    return Item(**fields), uploads
 
 
 def to_event(wire: EventIn, *, now_us: int, place: str = "") -> Event:

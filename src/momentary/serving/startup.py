@@ -15,7 +15,7 @@ from momentary.models.artifact import ModelStore
 from momentary.recommend.pipeline import Recommender
 from momentary.serving.app import Application, clock_us, create_app
 from momentary.serving.logs import write_logs
-from momentary.serving.models import at_work, last_good
+from momentary.serving.models import assortment_at_work, last_good
 from momentary.serving.server import listen, serve, serve_workers
 from momentary.settings import ServeSettings, load_settings
 from momentary.types import Sessions
@@ -70,6 +70,7 @@ def start(
                 model_version=models.version,
                 settings=limits,
                 fallback=models.fallback,
+                assortment=models.assortment,
             )
 
         def say() -> None:
@@ -92,8 +93,8 @@ class _Models:
     def read(self) -> None:
         """Read the promoted model and the catalogue."""
         bundle = last_good(ModelStore(self._workspace.models))
-        table = self._workspace.catalog.table(bundle.items.ids)
-        self.recommender, self.fallback = at_work(bundle, table)
+        made = assortment_at_work(bundle, self._workspace)
+        self.assortment, self.recommender, self.fallback = made
         self.version = bundle.version
 
 

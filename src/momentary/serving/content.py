@@ -1,0 +1,488 @@
+"""New items in a running service: seen, placed, compared, and moved as clicks arrive."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from momentary.data.workspace import Workspace
+from momentary.encoders.defaults import MODALITIES
+from momentary.encoders.media import MediaLimits
+from momentary.encoders.protocol import Modality
+from momentary.encoders.store import FILE, VectorStore
+from momentary.encoders.text import item_text
+from momentary.errors import DataError, MomentaryError
+from momentary.recommend.alike import items_like
+from momentary.recommend.assortment import Assortment
+from momentary.recommend.finding import MEANINGLESS, found_by_content
+from momentary.recommend.pipeline import Recommender
+from momentary.recommend.rules import Rules
+from momentary.recommend.tables import joined
+from momentary.recommend.walks import Walk, Walked, walk
+from momentary.serving.company import CompanyBook
+from momentary.serving.engine import Engine
+from momentary.serving.looking import Looker, Seen
+from momentary.serving.problems import Problem
+from momentary.settings import ServeSettings
+from momentary.types import Event, FloatArray, Item, Recommendation
+
+_LOGGER = logging.getLogger(__name__)
+_WAIT_S = 0.9
+_MOST_WAITING = 32
+_GATHER_S = 0.3
+_REMEMBERED_US = 90 * 86_400 * 1_000_000
+_VIEWS: Mapping[Modality, tuple[str, ...]] = {
+    "text": ("text",),
+    "image": ("image", "colour"),
+    "audio": ("music", "sound", "timbre"),
+    "video": ("film",),
+}
+
+
+class ItemContent(msgspec.Struct, frozen=True, kw_only=True):
+    """What the service has seen of an item.
+
+    Attributes:
+        state: `pending` while it is being looked at.
+        views: What items are compared by that this one has.
+        placed: Whether the model recommends it by its content.
+        visits: Visits with it since the model was trained, if it is new to the model.
+        set_aside: Why a text, a picture, a sound or a film could not be used.
+    """
+
+    item_id: str
+    state: Literal["pending", "ready"]
+    views: tuple[str, ...]
+    placed: bool
+    visits: int
+    set_aside: Mapping[str, str]
+
+
+class LiveContent:
+    """The content side of one service.
+
+    Args:
+        engine: Answers with what is placed here.
+        workspace: Where items and vectors are.
+        assortment: What the model and the encoders know; None where nothing is encoded.
+        settings: What may be read.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        workspace: Workspace,
+        assortment: Assortment | None,
+        *,
+        settings: ServeSettings,
+    ) -> None:
+        self._engine = engine
+        self._workspace = workspace
+        self._settings = settings
+        self._looker = Looker(
+            MediaLimits(
+                folders=tuple(Path(each) for each in settings.media_folders),
+                urls=settings.media_urls,
+                max_bytes=settings.max_media_bytes,
+            )
+        )
+        self._lock = threading.Lock()
+        self._applying = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._turns: dict[str, int] = {}
+        self._aside: dict[str, dict[str, str]] = {}
+        self._stale = False
+        self._later: asyncio.TimerHandle | None = None
+        self.placed: Callable[[str], Awaitable[None]] | None = None
+        """Told of every item that was looked at, so that the other workers may follow."""
+        self._assortment: Assortment | None = None
+        self._book: CompanyBook | None = None
+        self.adopt(assortment)
+
+    @property
+    def on(self) -> bool:
+        """Whether anything is compared by content."""
+        return self._assortment is not None and self._assortment.index is not None
+
+    def adopt(self, assortment: Assortment | None) -> None:
+        """Go on with what another model knows."""
+        self._assortment = assortment
+        self._book = None
+        if assortment is not None and assortment.placed is not None:
+            idle_us = self._settings.idle_s * 1_000_000
+            self._book = CompanyBook(assortment.bundle.items, idle_us=idle_us)
+        self._engine.watcher = self if self._book is not None else None
+
+    def start(self) -> None:
+        """Load the encoders, and count what is in the log, while requests are answered already."""
+        if self.on:
+            self._spawn(self._begin())
+
+    def close(self) -> None:
+        """Stop looking."""
+        if self._later is not None:
+            self._later.cancel()
+        for task in self._tasks:
+            task.cancel()
+        self._looker.close()
+
+    def recorded(self, events: Sequence[Event]) -> None:
+        """Events are on the disk; new items among them move soon."""
+        if self._book is None:
+            return
+        changed = False
+        for event in events:
+            changed |= self._book.see(event)
+        if changed and self._later is None:
+            loop = asyncio.get_running_loop()
+            self._later = loop.call_later(_GATHER_S, self._gathered)
+
+    def forgotten(self) -> None:
+        """A person was erased: what they chose beside new items is counted anew."""
+        self._spawn(self._recount())
+
+    async def put(self, item: Item, looked: Mapping[Modality, Seen]) -> None:
+        """Look at an item; returns when it is placed, or after a second while it is looked at.
+
+        Args:
+            item: Which; the catalogue knows it already.
+            looked: What was sent with it and looked at already.
+        """
+        if not self.on:
+            return
+        waiting = sum(1 for task in self._tasks if not task.done())
+        if waiting >= _MOST_WAITING:
+            detail = f"{waiting} items are being looked at; the item is kept, put it again later."
+            raise Problem(429, detail, headers=((b"retry-after", b"1"),))
+        turn = self._turns[item.item_id] = self._turns.get(item.item_id, 0) + 1
+        task = self._spawn(self._take_in(item, looked, turn=turn), name=f"item {item.item_id}")
+        await asyncio.wait([task], timeout=_WAIT_S)
+
+    async def delete(self, item_id: str) -> None:
+        """Let an item be like nothing."""
+        assortment = self._assortment
+        if not self.on or assortment is None:
+            return
+        self._turns[item_id] = self._turns.get(item_id, 0) + 1
+        self._aside.pop(item_id, None)
+        await asyncio.to_thread(self._drop, assortment, item_id)
+
+    async def forget(self, item_id: str) -> None:
+        """Follow another worker that deleted an item."""
+        assortment = self._assortment
+        if assortment is not None:
+            await asyncio.to_thread(self._remove, assortment, item_id)
+
+    async def follow(self, item: Item) -> None:
+        """Follow another worker that looked at an item: its vectors are there already."""
+        assortment = self._assortment
+        if assortment is None or not self.on:
+            return
+        if await asyncio.to_thread(self._fetch, assortment, item):
+            self._stale = True
+            await self._apply()
+
+    async def see(self, modality: Modality, content: bytes, *, field: str) -> Seen:
+        """What the encoders say of something that was sent.
+
+        Raises:
+            Problem: 422 if it cannot be used, or nothing is compared by content.
+        """
+        if not self.on:
+            detail = (
+                "This service compares nothing by content: run momentary encode, then momentary "
+                "train, and start it again."
+            )
+            raise Problem(422, detail, field=field)
+        seen = await self._looker.look(modality, content)
+        if seen.reason:
+            raise Problem(422, f"{field} cannot be used: {seen.reason}", field=field)
+        return seen
+
+    async def like_this(self, seen: Seen, *, k: int, field: str) -> list[Recommendation]:
+        """Items like something that was sent."""
+        assortment = self._assortment
+        query = {name: vector for name, (_, vector) in self._comparable(seen).items()}
+
+        def search() -> list[Recommendation]:
+            if assortment is None or assortment.index is None:
+                return []
+            with self._lock:
+                return found_by_content(assortment.index, query, k=2 * k)
+
+        try:
+            return await asyncio.to_thread(search)
+        except DataError as error:
+            raise Problem(422, str(error), field=field) from None
+
+    async def by_meaning(self, text: str, *, k: int) -> list[str]:
+        """Ids of items that mean what a text means; none where no sentence encoder is at work."""
+        assortment = self._assortment
+        version = None if assortment is None else assortment.encoders.get("text")
+        if assortment is None or version is None or version.startswith(MEANINGLESS):
+            return []
+        seen = await self._looker.look("text", text.encode())
+        query = {name: vector for name, (_, vector) in self._comparable(seen).items()}
+
+        def search() -> list[str]:
+            if assortment.index is None or not query:
+                return []
+            with self._lock:
+                return [each.item_id for each in assortment.index.search(query, k)]
+
+        return await asyncio.to_thread(search)
+
+    async def similar(self, item_id: str, *, k: int, rules: Rules) -> list[Recommendation]:
+        """Items like one: by visits where there are many, by content where there are few.
+
+        Raises:
+            DataError: If nothing is known of the item, or a rule names an unknown attribute.
+        """
+        assortment, recommender = self._assortment, self._engine.recommender
+
+        def find() -> list[Recommendation]:
+            with self._lock:
+                return items_like(
+                    item_id,
+                    recommender=recommender,
+                    index=None if assortment is None else assortment.index,
+                    facts=self._workspace.catalog.table,
+                    k=k,
+                    rules=rules,
+                )
+
+        return await asyncio.to_thread(find)
+
+    async def walk(self, wanted: Walk) -> Walked:
+        """Make a playlist.
+
+        Raises:
+            DataError: If it cannot be made.
+        """
+        assortment = self._assortment
+
+        def make() -> Walked:
+            if assortment is None or assortment.index is None:
+                raise DataError("nothing is encoded yet; run momentary encode and start again.")
+            with self._lock:
+                return walk(assortment.index, wanted, facts=self._workspace.catalog.table)
+
+        return await asyncio.to_thread(make)
+
+    def has(self, item_id: str) -> bool:
+        """Whether an item can be compared by content."""
+        assortment = self._assortment
+        return (
+            assortment is not None
+            and assortment.index is not None
+            and (item_id in assortment.index)
+        )
+
+    def of_item(self, item_id: str) -> ItemContent:
+        """What is known of an item's content."""
+        assortment, book = self._assortment, self._book
+        views: tuple[str, ...] = ()
+        placed = False
+        if assortment is not None and assortment.index is not None:
+            if item_id in assortment.index:
+                parts = assortment.index.views_of(item_id)
+                views = tuple(sorted(parts))
+            placed = assortment.placed is not None and item_id in assortment.placed
+        company = None if book is None else book.companies.get(item_id)
+        names = {task.get_name() for task in self._tasks if not task.done()}
+        return ItemContent(
+            item_id=item_id,
+            state="pending" if f"item {item_id}" in names else "ready",
+            views=views,
+            placed=placed and self._engine.recommender.items.index(item_id) >= 0,
+            visits=0 if company is None else company.visits,
+            set_aside=self._aside.get(item_id, {}),
+        )
+
+    async def _begin(self) -> None:
+        await self._recount()
+        if self._settings.workers > 1:
+            return  # each would hold the encoders; they load when something is to be looked at
+        encoders = {} if self._assortment is None else self._assortment.encoders
+        wanted = [each for each in MODALITIES if set(_VIEWS[each]) & set(encoders)]
+        await self._looker.warm(wanted)
+
+    async def _recount(self) -> None:
+        """Count the company of new items from the log, from its last months."""
+        assortment = self._assortment
+        if assortment is None or assortment.placed is None:
+            return
+        book = CompanyBook(assortment.bundle.items, idle_us=self._settings.idle_s * 1_000_000)
+        start_us = self._engine.now_us() - _REMEMBERED_US
+
+        def count() -> None:
+            for event in self._engine.logged(start_us):
+                book.see(event)
+
+        await asyncio.to_thread(count)
+        if assortment is self._assortment:
+            self._book = book
+            self._stale = True
+            await self._apply()
+
+    async def _take_in(self, item: Item, looked: Mapping[Modality, Seen], *, turn: int) -> None:
+        seen: dict[Modality, Seen] = {}
+        for modality, source in _sources(item):
+            seen[modality] = looked.get(modality) or await self._looker.look(modality, source)
+        seen |= looked
+        if self._turns.get(item.item_id) != turn:
+            return  # it was put again, or deleted, in the meantime
+        self._aside[item.item_id] = {
+            modality: each.reason for modality, each in seen.items() if each.reason
+        }
+        assortment = self._assortment
+        if assortment is None:
+            return
+        found = self._views_in(seen)
+        keep = partial(self._keep, assortment, item, seen=seen, found=found)
+        try:
+            placed = await asyncio.to_thread(keep)
+        except MomentaryError:
+            _LOGGER.exception("item %r could not be placed", item.item_id)
+            return
+        if placed:
+            self._stale = True
+            await self._apply()
+        if self.placed is not None:
+            await self.placed(item.item_id)
+
+    def _views_in(self, seen: Mapping[Modality, Seen]) -> dict[str, tuple[str, FloatArray]]:
+        found: dict[str, tuple[str, FloatArray]] = {}
+        for modality in ("video", "audio", "image", "text"):
+            if modality in seen:  # an item's own sound wins over that of its film
+                found |= self._comparable(seen[modality])
+        return found
+
+    def _comparable(self, seen: Seen) -> dict[str, tuple[str, FloatArray]]:
+        """What compares with the vectors at work; a view that nobody has yet begins here."""
+        encoders = {} if self._assortment is None else self._assortment.encoders
+        return {
+            name: (version, vector)
+            for name, (version, vector) in seen.vectors.items()
+            if encoders.get(name, version) == version
+        }
+
+    def _keep(
+        self,
+        assortment: Assortment,
+        item: Item,
+        *,
+        seen: Mapping[Modality, Seen],
+        found: Mapping[str, tuple[str, FloatArray]],
+    ) -> bool:
+        digests = {
+            name: each.digest for each in seen.values() for name in each.vectors if each.digest
+        }
+        with VectorStore(self._workspace.root / FILE) as store:
+            store.forget(item.item_id)
+            known = store.views()
+            for name, (version, vector) in found.items():
+                if name not in known:
+                    store.use(name, version)
+                digest = digests[name]
+                store.put(version, vectors={digest: vector}, names=[(item.item_id, digest)])
+        row = self._workspace.catalog.table([item.item_id])
+        with self._lock:
+            return assortment.put(item, {name: each for name, (_, each) in found.items()}, row)
+
+    def _drop(self, assortment: Assortment, item_id: str) -> None:
+        with VectorStore(self._workspace.root / FILE) as store:
+            store.forget(item_id)
+        self._remove(assortment, item_id)
+
+    def _remove(self, assortment: Assortment, item_id: str) -> None:
+        with self._lock:
+            assortment.remove(item_id)
+
+    def _fetch(self, assortment: Assortment, item: Item) -> bool:
+        """Take in an item whose vectors are kept; True if it is placed."""
+        encoders, found = assortment.encoders, dict[str, FloatArray]()
+        with VectorStore(self._workspace.root / FILE) as store:
+            for name, version in store.views().items():
+                vectors, there = store.read(version, [item.item_id])
+                if there[0] and encoders.get(name, version) == version:
+                    found[name] = vectors[0]
+        row = self._workspace.catalog.table([item.item_id])
+        with self._lock:
+            return assortment.put(item, found, row)
+
+    def _gathered(self) -> None:
+        self._later = None
+        self._stale = True
+        self._spawn(self._apply())
+
+    async def _apply(self) -> None:
+        """Let the next answers know where the new items stand now."""
+        async with self._applying:
+            assortment = self._assortment
+            if not self._stale or assortment is None or assortment.placed is None:
+                return
+            self._stale = False
+            version, table = self._engine.model_version, self._engine.recommender.table
+            companies = {} if self._book is None else dict(self._book.companies)
+            assortment.set_company(
+                {
+                    item_id: replace(each, beside=dict(each.beside))
+                    for item_id, each in companies.items()
+                    if item_id in assortment.placed
+                }
+            )
+
+            def make() -> tuple[Recommender, Recommender]:
+                with self._lock:
+                    bundle = assortment.extended()
+                    more = self._workspace.catalog.table(bundle.items.ids[len(table) :])
+                    whole = joined(table, more)
+                    return (
+                        assortment.recommender(whole, bundle=bundle),
+                        assortment.recommender(whole, bundle=bundle, role="fallback"),
+                    )
+
+            recommender, fallback = await asyncio.to_thread(make)
+            if self._engine.model_version != version or assortment is not self._assortment:
+                return
+            now = self._engine.recommender.table
+            if now is not table:  # an item's facts changed in the meantime
+                ids = recommender.items.ids[len(now) :]
+                whole = joined(now, self._workspace.catalog.table(ids))
+                recommender, fallback = recommender.with_table(whole), fallback.with_table(whole)
+            self._engine.extend(recommender, fallback=fallback)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], *, name: str = "") -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _LOGGER.error("content work failed", exc_info=task.exception())
+
+
+def _sources(item: Item) -> list[tuple[Modality, str | bytes]]:
+    """What an item gives to look at."""
+    found: list[tuple[Modality, str | bytes]] = []
+    text = item_text(item)
+    if text:
+        found.append(("text", text.encode()))
+    if item.image:
+        found.append(("image", item.image))
+    if item.audio:
+        found.append(("audio", item.audio))
+    if item.video:
+        found.append(("video", item.video))
+    return found

@@ -1,0 +1,137 @@
+"""Looking at media in a process of its own: slow or hostile files hold up no request.
+
+The encoders' memory and the decoders' faults stay there, too. The process starts with the first
+look; one that dies or takes too long is replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import multiprocessing
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+
+from momentary.encoders.catalogue import read_source
+from momentary.encoders.defaults import Kit, decoder, load_kit
+from momentary.encoders.media import MediaLimits
+from momentary.encoders.protocol import Modality
+from momentary.encoders.video import Film
+from momentary.errors import DataError, SettingsError
+from momentary.types import FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What encoders say of one content.
+
+    Attributes:
+        digest: SHA-256 of the content.
+        vectors: By view, the encoder's version and its vector.
+        reason: Why it cannot be used; "" where it can.
+    """
+
+    digest: bytes = b""
+    vectors: Mapping[str, tuple[str, FloatArray]] = field(default_factory=dict)
+    reason: str = ""
+
+
+class Looker:
+    """Encodes contents in another process, one after the other.
+
+    Args:
+        limits: What may be opened.
+        most_s: Longest look; the process is replaced after it.
+    """
+
+    def __init__(self, limits: MediaLimits, *, most_s: float = 60.0) -> None:
+        self._limits = limits
+        self._most_s = most_s
+        self._pool: ProcessPoolExecutor | None = None
+        self._turn = asyncio.Lock()
+
+    async def look(self, modality: Modality, source: str | bytes) -> Seen:
+        """What encoders say of a content, or of what a path or an address holds."""
+        async with self._turn:  # so that waiting for others does not count as time of this one
+            return await self._look(modality, source)
+
+    async def _look(self, modality: Modality, source: str | bytes) -> Seen:
+        try:
+            waiting = asyncio.wrap_future(
+                self._started().submit(_look, modality, source, self._limits)
+            )
+            return await asyncio.wait_for(waiting, self._most_s)
+        except TimeoutError:
+            self.close()
+            return Seen(reason=f"it took longer than {self._most_s:g} s to read.")
+        except BrokenProcessPool:
+            self.close()
+            return Seen(reason="its decoder broke down.")
+
+    async def warm(self, modalities: Sequence[Modality]) -> None:
+        """Load encoders before they are needed; what cannot be loaded is told by the first look."""
+        for modality in modalities:
+            async with self._turn:
+                try:
+                    await asyncio.wrap_future(self._started().submit(_warm, modality))
+                except BrokenProcessPool:
+                    self.close()
+                    return
+
+    def close(self) -> None:
+        """Stop the process at once."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        processes = list((pool._processes or {}).values())  # noqa: SLF001 - no public way to stop
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.kill()
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            # A process that is forked would hold the service's sockets and locks.
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(max_workers=1, mp_context=context)
+        return self._pool
+
+
+_KITS: dict[Modality, Kit] = {}
+"""Of the process that looks."""
+
+
+def _kit(modality: Modality) -> Kit:
+    if modality not in _KITS:
+        _KITS[modality] = load_kit(modality)
+    return _KITS[modality]
+
+
+def _warm(modality: Modality) -> None:
+    kit = _kit(modality)
+    if modality == "text":
+        kit.encode("warm")
+
+
+def _look(modality: Modality, source: str | bytes, limits: MediaLimits) -> Seen:
+    """Runs in the other process; gives reasons instead of errors, which might not travel."""
+    try:
+        content = source if isinstance(source, bytes) else read_source(source, limits=limits)
+        if len(content) > limits.max_bytes:
+            raise DataError(f"it has {len(content):,} bytes; at most {limits.max_bytes:,} are read")
+        opened = decoder(modality, limits=limits)("", content)
+        found = _encoded(modality, opened)
+        if isinstance(opened, Film) and opened.sound is not None:
+            found = _encoded("audio", opened.sound) | found
+    except (DataError, SettingsError) as error:
+        return Seen(reason=str(error))
+    except MemoryError:
+        return Seen(reason="it needs more memory than there is.")
+    return Seen(digest=hashlib.sha256(content).digest(), vectors=found)
+
+
+def _encoded(modality: Modality, content: object) -> dict[str, tuple[str, FloatArray]]:
+    kit = _kit(modality)
+    versions = {view.name: view.encoder.version for view in kit.views}
+    return {name: (versions[name], vector) for name, vector in kit.encode(content).items()}
