@@ -302,7 +302,7 @@ def dissect(
 
 def _modalities(only: Sequence[str], items: Sequence[Item], *, has_files: bool) -> list[Modality]:
     """What to encode: what was asked for, or whatever some item has."""
-    from momentary.encoders.defaults import MODALITIES
+    from momentary.encoders.protocol import MODALITIES
 
     for name in only:
         if name not in MODALITIES:

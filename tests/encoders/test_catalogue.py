@@ -12,9 +12,10 @@ from PIL import Image
 
 from momentary.encoders.catalogue import Places, encode_items, encode_sound_tracks, read_source
 from momentary.encoders.colour import ColourHistogram
-from momentary.encoders.defaults import MODALITIES, WORDS, Kit, View, decoder, load_kit
+from momentary.encoders.defaults import Kit, View, decoder, load_kit
 from momentary.encoders.hashed import HashedWords
 from momentary.encoders.media import MediaLimits
+from momentary.encoders.protocol import MODALITIES, WORDS
 from momentary.encoders.store import VectorStore
 from momentary.errors import DataError, SettingsError
 from momentary.types import Item

@@ -9,30 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from momentary.encoders.audio import AudioLimits, read_sound
-from momentary.encoders.media import MediaLimits, read_picture
 from momentary.encoders.protocol import Encoder, Modality
-from momentary.encoders.video import VideoLimits, read_film
 from momentary.errors import DataError, SettingsError
 from momentary.types import FloatArray
 
-MODALITIES: tuple[Modality, ...] = ("text", "image", "audio", "video")
-
-WORDS: Mapping[str, str] = {
-    "text": "text",
-    "image": "picture",
-    "colour": "colours",
-    "music": "music",
-    "sound": "sound",
-    "timbre": "timbre",
-    "film": "film",
-    "tags": "attributes",
-}
-"""What a view is called in sentences."""
+if TYPE_CHECKING:
+    from momentary.encoders.audio import AudioLimits
+    from momentary.encoders.media import MediaLimits
+    from momentary.encoders.video import VideoLimits
 
 _LONGEST_TEXT = 100_000
 
@@ -42,7 +30,7 @@ class View:
     """One encoder at work.
 
     Attributes:
-        name: One of `WORDS`.
+        name: One of `protocol.WORDS`.
         encoder: Turns contents of the modality into vectors.
     """
 
@@ -88,10 +76,15 @@ def decoder(
     """What turns a name and a file's bytes into a content; it raises `DataError` with reasons."""
     if modality == "text":
         return _read_text
+    # Decoders load slowly, and a service that compares nothing needs none.
     if modality == "image":
         return partial(_read_picture, limits=limits)
     if modality == "audio":
+        from momentary.encoders.audio import AudioLimits
+
         return partial(_read_sound, limits=AudioLimits(max_bytes=limits.max_bytes))
+    from momentary.encoders.video import VideoLimits
+
     return partial(_read_film, limits=VideoLimits(max_bytes=limits.max_bytes))
 
 
@@ -182,10 +175,14 @@ def _read_text(_name: str, content: bytes) -> str:
 
 
 def _read_picture(name: str, content: bytes, *, limits: MediaLimits) -> Any:  # noqa: ANN401
+    from momentary.encoders.media import read_picture
+
     return read_picture(content, name=name, limits=limits)
 
 
 def _read_sound(_name: str, content: bytes, *, limits: AudioLimits) -> Any:  # noqa: ANN401
+    from momentary.encoders.audio import read_sound
+
     sound = read_sound(content, limits=limits)
     if not any(np.any(excerpt) for excerpt in sound.excerpts):
         raise DataError("it is silent.")
@@ -193,4 +190,6 @@ def _read_sound(_name: str, content: bytes, *, limits: AudioLimits) -> Any:  # n
 
 
 def _read_film(_name: str, content: bytes, *, limits: VideoLimits) -> Any:  # noqa: ANN401
+    from momentary.encoders.video import read_film
+
     return read_film(content, limits=limits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol, TypeVar
 
 import numpy as np
@@ -12,6 +12,20 @@ from momentary.types import FloatArray
 
 Modality = Literal["text", "image", "audio", "video"]
 """The kinds of raw content that an item may have."""
+
+MODALITIES: tuple[Modality, ...] = ("text", "image", "audio", "video")
+
+WORDS: Mapping[str, str] = {
+    "text": "text",
+    "image": "picture",
+    "colour": "colours",
+    "music": "music",
+    "sound": "sound",
+    "timbre": "timbre",
+    "film": "film",
+    "tags": "attributes",
+}
+"""What a view is called in sentences."""
 
 Picture = NDArray[np.uint8]
 """Red, green and blue from 0 to 255. Shape (height, width, 3)."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from momentary.encoders.defaults import WORDS
+from momentary.encoders.protocol import WORDS
 from momentary.errors import DataError
 from momentary.recommend.content import Alike, ContentIndex
 from momentary.recommend.pipeline import Recommender

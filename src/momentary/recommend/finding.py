@@ -7,7 +7,6 @@ from contextlib import closing
 from pathlib import Path
 
 from momentary.data.catalog import Catalog
-from momentary.encoders.defaults import load_kit
 from momentary.errors import DataError
 from momentary.recommend.alike import content_reasons
 from momentary.recommend.content import Alike, ContentIndex
@@ -64,6 +63,8 @@ def find_by_text(
     if version is None or version.startswith(MEANINGLESS):
         note = "by words alone: no sentence encoder has seen the catalogue (momentary encode)"
         return fused_hits([], by_words, k=k), note
+    from momentary.encoders.defaults import load_kit
+
     kit = load_kit("text")
     if kit.views[0].encoder.version != version:
         note = f"by words alone: the texts were encoded by {version}, which is not at hand"

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from momentary.data.tags import tag_rows
 from momentary.data.vocabulary import Vocabulary
 from momentary.models.artifact import Bundle
-from momentary.models.placement import Placement
 from momentary.models.protocol import Placeable, Scorer
 from momentary.recommend.alike import content_reasons
 from momentary.recommend.content import ContentIndex
-from momentary.recommend.placing import TAGS, nearest_known
+from momentary.recommend.nearness import TAGS, nearest_known
 from momentary.recommend.reasons import Neighbours, Reasons, Related
 from momentary.types import FloatArray, IntArray, Item, ItemTable, Sessions
+
+if TYPE_CHECKING:
+    from momentary.models.placement import Placement
 
 _LATEST = 5
 _NONE: IntArray = np.zeros(0, dtype=np.int64)
@@ -176,6 +177,8 @@ class Placed:
         self, items: Sequence[Item], views: Mapping[str, FloatArray]
     ) -> tuple[FloatArray, FloatArray]:
         """Rows by content, ready to stand among the model's own, and how sure they are."""
+        from momentary.data.tags import tag_rows
+
         model = self._bundle.scorers["main"]
         factors = self._placement.factors
         if not isinstance(model, Placeable) or factors is None:

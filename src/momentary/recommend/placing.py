@@ -18,6 +18,7 @@ from momentary.models.placement import Placement, PlacementConfig, calibrate
 from momentary.models.protocol import Placeable, Scorer
 from momentary.recommend.content import ContentIndex
 from momentary.recommend.encoded import Encoded
+from momentary.recommend.nearness import TAGS, nearest_known
 from momentary.recommend.reasons import Related
 from momentary.types import BoolArray, FloatArray, IntArray, Progress, Sessions, silent
 
@@ -26,7 +27,6 @@ Floats: TypeAlias = NDArray[np.float64]
 LEAST_ITEMS = 20
 """With fewer known items that have content, there is nothing to learn from."""
 
-TAGS = "tags"
 _NEW = 0.25
 _VISITS = 600
 _LATEST = 20
@@ -117,22 +117,6 @@ def learn_placement(
     found = calibrate(own, means, columns, targets=targets, shift=False)
     progress(steps, steps)
     return Placement(replace(config, scale=found.scale, offset=found.offset, figures=found.figures))
-
-
-def nearest_known(
-    index: ContentIndex, item_id: str, items: Vocabulary, *, count: int
-) -> tuple[IntArray, FloatArray]:
-    """Item indices of the known items most like one, and their weights, which sum to 1."""
-    likeness = index.likeness(item_id)
-    indices = items.indices(index.item_ids)
-    likeness = np.where(indices >= 0, likeness, -np.inf)
-    best = np.argsort(-likeness, kind="stable")[:count]
-    best = best[likeness[best] > 0]
-    weights = likeness[best] ** 2
-    total = float(weights.sum())
-    if total <= 0:
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
-    return indices[best], np.asarray(weights / total, dtype=np.float32)
 
 
 def likeness_weights(

@@ -14,9 +14,8 @@ from typing import Any, Literal
 import msgspec
 
 from momentary.data.workspace import Workspace
-from momentary.encoders.defaults import MODALITIES
 from momentary.encoders.media import MediaLimits
-from momentary.encoders.protocol import Modality
+from momentary.encoders.protocol import MODALITIES, Modality
 from momentary.encoders.store import FILE, VectorStore
 from momentary.encoders.text import item_text
 from momentary.errors import DataError, MomentaryError

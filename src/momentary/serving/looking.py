@@ -13,14 +13,15 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from momentary.encoders.catalogue import read_source
-from momentary.encoders.defaults import Kit, decoder, load_kit
 from momentary.encoders.media import MediaLimits
 from momentary.encoders.protocol import Modality
-from momentary.encoders.video import Film
 from momentary.errors import DataError, SettingsError
 from momentary.types import FloatArray
+
+if TYPE_CHECKING:
+    from momentary.encoders.defaults import Kit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +104,8 @@ _KITS: dict[Modality, Kit] = {}
 
 
 def _kit(modality: Modality) -> Kit:
+    from momentary.encoders.defaults import load_kit
+
     if modality not in _KITS:
         _KITS[modality] = load_kit(modality)
     return _KITS[modality]
@@ -116,13 +119,17 @@ def _warm(modality: Modality) -> None:
 
 def _look(modality: Modality, source: str | bytes, limits: MediaLimits) -> Seen:
     """Runs in the other process; gives reasons instead of errors, which might not travel."""
+    # Decoders and encoders load in this process alone.
+    from momentary.encoders.catalogue import read_source
+    from momentary.encoders.defaults import decoder
+
     try:
         content = source if isinstance(source, bytes) else read_source(source, limits=limits)
         if len(content) > limits.max_bytes:
             raise DataError(f"it has {len(content):,} bytes; at most {limits.max_bytes:,} are read")
         opened = decoder(modality, limits=limits)("", content)
         found = _encoded(modality, opened)
-        if isinstance(opened, Film) and opened.sound is not None:
+        if modality == "video" and opened.sound is not None:
             found = _encoded("audio", opened.sound) | found
     except (DataError, SettingsError) as error:
         return Seen(reason=str(error))
