@@ -185,6 +185,9 @@ class Engine:
             self._visits.switch(
                 recommender.items, version=self._shelf, remembers=self._ranking.remembers
             )
+            shown = self._covered
+            self._know_items()
+            self._covered[: len(shown)] = shown
 
     def refresh(self, row: ItemTable) -> None:
         """Let the next tick know one item as the catalogue does now: its price, stock, brand.
