@@ -28,4 +28,5 @@ def test_the_commands_and_the_python_run(tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
     assert "raises" in done.stdout
     assert (tmp_path / "brighter.png").read_bytes().startswith(b"\x89PNG")
-    assert '"over_promises":["subject_size"]' in (tmp_path / "moments.html").read_text()
+    assert '"over_promises":["subject_size"]' in (tmp_path / "clicks-and-returns.html").read_text()
+    assert '"decision":{' in (tmp_path / "moments.html").read_text()

@@ -6,15 +6,20 @@ import json
 import sys
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from momentary import cli
 from momentary.moments.attributes import ATTRIBUTES
+from momentary.moments.effects import EffectsDesign, ImageEffects
 from momentary.moments.example import EFFECTS
-from momentary.moments.gallery import Gallery, measure_all, write_measured
+from momentary.moments.exposures import collect
+from momentary.moments.facts import item_facts
+from momentary.moments.gallery import Gallery, measure_all, read_measured, write_measured
 from momentary.moments.pixels import encode_png
 from momentary.moments.report import over_promises
 from momentary.moments.results import read_table, write_table
+from momentary.moments.spells import PictureTable
 from tests.moments.pictures import drawn, made_up_table
 
 
@@ -117,9 +122,25 @@ def test_effects_finds_what_the_shop_was_made_with(example):
     warm = found["click", "warmth"]
     assert warm.rung >= 2
     assert warm.low < 100 * np.expm1(EFFECTS["click"]["warmth"]) < warm.high
-    assert found["return", "subject_size"].percent > 0
-    assert over_promises(table) == ("subject_size",)
+    assert found["click", "subject_size"].percent > 0
     assert any(scale.noisy for scale in table.scales)
+
+
+def test_all_four_moments_from_python_and_the_over_promise_is_seen(example):
+    """What is clicked more and sent back more, from the log to the strip's red."""
+    measured = read_measured(example / "attributes.parquet")
+    pictures = PictureTable(
+        pictures=measured.pictures, attributes=tuple(ATTRIBUTES), values=measured.values
+    )
+    spells = collect(
+        pq.read_table(example / "events.parquet"), pq.read_table(example / "versions.parquet")
+    )
+    assert spells.names == ("log price", "promoted", "stock", "log rank")
+    design = EffectsDesign(simulated=True, curves=False, heterogeneity=False)
+    facts = item_facts(pq.read_table(example / "facts.parquet"))
+    rng = np.random.default_rng(0)
+    table = ImageEffects(design).fit(spells, pictures, facts, rng=rng).table()
+    assert over_promises(table) == ("subject_size",)
 
 
 def test_validate_tries_to_refute(run, example):
