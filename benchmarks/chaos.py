@@ -1,4 +1,4 @@
-"""What is left when things break: kill -9 under load, a full disk, a clock that goes back, damage.
+"""What is left when things break: processes, disks, clocks, files, PostgreSQL and Redis.
 
 The shop and its visitors are simulated. Clients write down every event whose answer they got,
 outside of the service; at the end this ledger is held against the log.
@@ -7,11 +7,7 @@ outside of the service; at the end this ledger is held against the log.
 from __future__ import annotations
 
 import argparse
-import http.client
-import json
-import resource
 import tempfile
-import threading
 import time
 from collections import Counter
 from contextlib import closing
@@ -19,52 +15,19 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.chaos_disks import full_disk, read_only_disk
+from benchmarks.chaos_load import ITEMS, Ledger, load, lower, other, yes
+from benchmarks.chaos_servers import compaction_killed, servers
 from benchmarks.report import Row, finish
 from benchmarks.shop import Service, build, click
-from momentary.data.events import EventLog
 from momentary.data.workspace import Workspace
 
-ITEMS = 37_000
-CLIENTS = 4
-
-
-class Ledger:
-    """What the clients sent and what was acknowledged, by event id."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._next = 0
-        self.sent: set[str] = set()
-        self.acknowledged: set[str] = set()
-
-    def number(self) -> int:
-        """A number that no other event has."""
-        with self._lock:
-            self._next += 1
-            return self._next
-
-
-def send_until(stop: threading.Event, port: int, ledger: Ledger, *, seed: int) -> None:
-    """Send clicks, alone and inside questions, until told to stop or the service is gone."""
-    rng = np.random.default_rng(seed)
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    with closing(connection):
-        while not stop.is_set():
-            event = click(
-                ledger.number(), item=int(rng.integers(ITEMS)), session=int(rng.integers(500))
-            )
-            inside = bool(rng.random() < 0.5)
-            path, body = ("/v1/recommend", {"event": event}) if inside else ("/v1/events", event)
-            ledger.sent.add(event["event_id"])
-            try:
-                headers = {"Content-Type": "application/json"}
-                connection.request("POST", path, body=json.dumps(body), headers=headers)
-                answer = connection.getresponse()
-                answer.read()
-            except (OSError, http.client.HTTPException):
-                return
-            if answer.status == 200:
-                ledger.acknowledged.add(event["event_id"])
+_CLOCK = """
+import time
+from pathlib import Path
+honest, back = time.time_ns, Path({back!r})
+time.time_ns = lambda: honest() - 3_600_000_000_000 * back.exists()
+"""
 
 
 def killed_under_load(home: Path, times: int) -> list[Row]:
@@ -73,83 +36,16 @@ def killed_under_load(home: Path, times: int) -> list[Row]:
     for turn in range(times):
         service = Service(home)
         ready.append(service.ready_s)
-        stop = threading.Event()
-        clients = [
-            threading.Thread(
-                target=send_until, args=(stop, service.port, ledger), kwargs={"seed": turn * 9 + n}
-            )
-            for n in range(CLIENTS)
-        ]
-        for each in clients:
-            each.start()
-        time.sleep(float(rng.uniform(0.05, 0.8)))
-        service.kill()
-        stop.set()
-        for each in clients:
-            each.join()
+        with load(service.port, ledger, seed=turn):
+            time.sleep(float(rng.uniform(0.05, 0.8)))
+            service.kill()
         print(f"kill {turn + 1}/{times}: {len(ledger.acknowledged):,} acknowledged", flush=True)
-    with closing(EventLog(home / "events.sqlite")) as log:
-        found = Counter(event.event_id for event in log.read())
-    lost = len(ledger.acknowledged - set(found))
-    doubled = sum(count - 1 for count in found.values())
-    strange = len(set(found) - ledger.sent)
-    name = f"{times} x kill -9, {ITEMS:,} items:"
-    return [
-        Row(what=f"{name} acknowledged events", value=len(ledger.acknowledged)),
-        _lower(f"{name} acknowledged events lost", lost, 0),
-        _lower(f"{name} events doubled", doubled, 0),
-        _lower(f"{name} events that nobody sent", strange, 0),
-        _lower(f"{name} ready again, median", float(np.median(ready)), 2, unit="s"),
-    ]
-
-
-def full_disk(home: Path) -> list[Row]:
-    """The log may not grow: writes are refused, reading goes on, nothing is half-written."""
-    size = max(path.stat().st_size for path in home.glob("events.sqlite*"))
-    limit = size + 200_000
-
-    def limited() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    statuses: Counter[int] = Counter()
-    acknowledged = set()
-    with Service(home, before=limited) as service:
-        for number in range(400):
-            event = {
-                **click(number, item=number % ITEMS, session=number),
-                "event_id": f"f-{number}",
-            }
-            event["properties"] = {"note": "x" * 4_000}
-            status, _ = service.ask("POST", "/v1/events", event)
-            statuses[status] += 1
-            if status == 200:
-                acknowledged.add(event["event_id"])
-        ready, _ = service.ask("GET", "/health/ready")
-        asked, _ = service.ask("GET", "/v1/items/item-1/similar")
-    with closing(EventLog(home / "events.sqlite")) as log:
-        found = {event.event_id for event in log.read() if event.event_id.startswith("f-")}
-    with Service(home) as service:
-        after, _ = service.ask(
-            "POST", "/v1/events", {**click(1, item=1, session=1), "event_id": "g"}
-        )
-    return [
-        Row(what="full disk: requests refused with 503", value=statuses[503], target=1),
-        _lower(
-            "full disk: answers other than 200 and 503",
-            statuses.total() - statuses[200] - statuses[503],
-            0,
-        ),
-        _lower(
-            "full disk: acknowledged events lost, or refused ones kept",
-            len(found ^ acknowledged),
-            0,
-        ),
-        _yes(
-            "full disk: readiness says 503, similar items are answered",
-            ready == 503 and asked == 200,
-        ),
-        _yes("full disk: writes again when there is room", after == 200),
-    ]
+    name = f"{times} x kill -9, {ITEMS:,} items"
+    with Workspace.open(home) as workspace:
+        return [
+            *ledger.rows(name, workspace),
+            lower(f"{name}: ready again, median", float(np.median(ready)), 2, unit="s"),
+        ]
 
 
 def clock_going_back(home: Path) -> list[Row]:
@@ -167,10 +63,37 @@ def clock_going_back(home: Path) -> list[Row]:
         each["item_id"] for each in read["items"]
     ]
     return [
-        _yes(
+        yes(
             "clock going back: answered, and the same after a restart",
             status == again == 200 and same,
         )
+    ]
+
+
+def own_clock_going_back(home: Path) -> list[Row]:
+    """The service's own clock goes back an hour: names stay unique, the visit goes on."""
+    back, answers = home / "clock-goes-back", []
+    with Service(home, program=_CLOCK.format(back=str(back))) as service:
+        for place in range(40):
+            if place == 20:
+                back.touch()
+            event = {**click(place, item=place, session=-2), "event_id": f"own-{place}"}
+            answers.append(service.ask("POST", "/v1/recommend", {"event": event, "k": 20}))
+        _, kept = service.ask("GET", "/v1/sessions/visit--2/recommend?k=20")
+    back.unlink()
+    with Service(home) as service:
+        _, read = service.ask("GET", "/v1/sessions/visit--2/recommend?k=20")
+    names = {answer["recommendation_id"] for _, answer in answers}
+    with Workspace.open(home) as workspace, closing(workspace.open_log()) as log:
+        times = [each.timestamp_us for each in log.exposures() if each.recommendation_id in names]
+    items = [[each["item_id"] for each in answer["items"]] for answer in (kept, read)]
+    name = "the service's clock going back"
+    refused = sum(status != 200 for status, _ in answers)
+    return [
+        yes(f"{name}: it did", max(times) - min(times) > 3_500_000_000),
+        lower(f"{name}: answers other than 200", refused, 0),
+        yes(f"{name}: every answer has a name of its own", len(names) == len(times) == 40),
+        yes(f"{name}: the visit is the same after a restart", items[0] == items[1]),
     ]
 
 
@@ -196,26 +119,14 @@ def damaged(home: Path, versions: list[str]) -> list[Row]:
             statuses[status] += 1
         live, _ = service.ask("GET", "/health/live")
     return [
-        _yes("damaged model: the one before it answers, and the log says so", before),
-        _lower(
+        yes("damaged model: the one before it answers, and the log says so", before),
+        lower(
             "damaged page of the log: answers other than 200 and 503",
-            statuses.total() - statuses[200] - statuses[503],
+            other(statuses),
             0,
         ),
-        _yes("damaged page of the log: the process lives", live == 200),
+        yes("damaged page of the log: the process lives", live == 200),
     ]
-
-
-def _lower(what: str, value: float, target: float, *, unit: str = "") -> Row:
-    return Row(what=what, value=value, target=target, unit=unit, better="lower")
-
-
-def _other(statuses: Counter[int]) -> int:
-    return statuses.total() - statuses[200] - statuses[503]
-
-
-def _yes(what: str, holds: object) -> Row:
-    return Row(what=f"{what} (1: yes)", value=float(bool(holds)), target=1)
 
 
 def main() -> None:
@@ -231,8 +142,12 @@ def main() -> None:
             print(f"a simulated shop of {workspace.catalog.count():,} items", flush=True)
         rows += killed_under_load(home, options.kills)
         rows += clock_going_back(home)
+        rows += own_clock_going_back(home)
+        rows += compaction_killed(home)
         rows += full_disk(home)
+        rows += read_only_disk(home)
         rows += damaged(home, versions)
+    rows += servers()
     finish("chaos", rows, data={}, seeds=[0], whole=options.kills >= 50)
 
 

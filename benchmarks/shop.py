@@ -22,12 +22,20 @@ import numpy as np
 from momentary.data.vocabulary import Vocabulary
 from momentary.data.workspace import Workspace
 from momentary.models.artifact import Bundle, ModelStore, make
+from momentary.settings import StorageSettings
 from momentary.types import Item, Sessions
 
 UNITS = 100
 
 
-def build(home: Path, *, items: int, seed: int = 0, versions: int = 1) -> list[str]:
+def build(
+    home: Path,
+    *,
+    items: int,
+    seed: int = 0,
+    versions: int = 1,
+    storage: StorageSettings | None = None,
+) -> list[str]:
     """A workspace with a catalogue and trained models of simulated visits.
 
     The network has its full size; how well it was trained makes no difference to its speed.
@@ -37,7 +45,7 @@ def build(home: Path, *, items: int, seed: int = 0, versions: int = 1) -> list[s
     """
     ids = tuple(f"item-{number}" for number in range(items))
     found = []
-    with Workspace.open(home, create=True) as workspace:
+    with Workspace.open(home, create=True, storage=storage) as workspace:
         workspace.catalog.upsert(
             Item(item_id=each, name=f"Name of {each}", brand=f"brand-{number % 50}", price=9.5)
             for number, each in enumerate(ids)
@@ -78,16 +86,23 @@ class Service:
         home: The workspace.
         before: Runs in the new process before the service, such as to limit it.
         workers: Processes that answer.
+        program: Python that the new process runs before the service, such as to change its clock.
     """
 
     def __init__(
-        self, home: Path, *, before: Callable[[], object] | None = None, workers: int = 1
+        self,
+        home: Path,
+        *,
+        before: Callable[[], object] | None = None,
+        workers: int = 1,
+        program: str = "",
     ) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         started = time.perf_counter()
-        command = [sys.executable, "-m", "momentary", "serve", "--port", str(self.port)]
+        run = ["-c", f"{program}\nfrom momentary.cli import main\nmain()"] if program else None
+        command = [sys.executable, *(run or ["-m", "momentary"]), "serve", "--port", str(self.port)]
         plain = {name: each for name, each in os.environ.items() if "MOMENTARY" not in name}
         # A pipe that nobody reads would stop the service once it is full.
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the service has ended

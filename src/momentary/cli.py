@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from momentary import __version__, cli_content, cli_moments
+from momentary import __version__, cli_content, cli_moments, cli_storage
 from momentary.errors import MomentaryError, SettingsError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cli_moments.app, name="moments")
+app.add_typer(cli_storage.tenant, name="tenant")
 _out = Console()
 _err = Console(stderr=True)
 
@@ -184,6 +185,7 @@ def import_(
     from momentary.data.choices import choose
     from momentary.data.importer import import_files
     from momentary.data.workspace import Workspace
+    from momentary.settings import workspace_settings
 
     mapping = dict(_pair(each, "--column") for each in column or [])
     if len(mapping) < len(column or []):
@@ -195,7 +197,9 @@ def import_(
         order_as_time=order_as_time,
         day_first=day_first,
     )
-    with Workspace.open(_home(home), create=True) as workspace, _bars() as bar:
+    settings = workspace_settings(home, environ=os.environ)
+    opening = Workspace.open(settings.home, create=True, storage=settings.storage)
+    with opening as workspace, _bars() as bar:
         report = import_files(workspace, files, layouts=layouts, progress=bar("import"))
     if json:
         _print_json(msgspec.to_builtins(report))
@@ -456,12 +460,18 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings as TOML, with [serve].")] = None,
+    tenants: Annotated[
+        bool, typer.Option("--tenants", help="Serve every tenant that tenant add made.")
+    ] = False,
 ) -> None:
     """Answer over HTTP with the promoted model.
 
     Example: momentary serve --port 8080
     """
-    _serve(home, host=host, port=port, config=config)
+    if tenants:
+        cli_storage.serve_tenants(home, host=host, port=port, config=config)
+    else:
+        _serve(home, host=host, port=port, config=config)
 
 
 @app.command()
@@ -534,6 +544,7 @@ for content_command in (
     cli_content.cold,
     cli_content.playlist,
     cli_content.dissect,
+    cli_storage.compact,
 ):
     app.command()(content_command)
 
@@ -590,16 +601,12 @@ def _serve(
     start(home, file=config, host=host, port=port, environ=os.environ, announce=plain)
 
 
-def _home(home: Path | None) -> Path:
-    from momentary.settings import load_settings
-
-    return home or load_settings(environ=os.environ).home
-
-
 def _workspace(home: Path | None) -> Workspace:
     from momentary.data.workspace import Workspace
+    from momentary.settings import workspace_settings
 
-    return Workspace.open(_home(home))
+    settings = workspace_settings(home, environ=os.environ)
+    return Workspace.open(settings.home, storage=settings.storage)
 
 
 def _recommender(home: Path | None, model: str) -> tuple[Recommender, Bundle]:

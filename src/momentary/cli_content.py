@@ -393,9 +393,10 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _workspace(home: Path | None) -> Workspace:
     from momentary.data.workspace import Workspace
-    from momentary.settings import load_settings
+    from momentary.settings import workspace_settings
 
-    return Workspace.open(home or load_settings(environ=os.environ).home)
+    settings = workspace_settings(home, environ=os.environ)
+    return Workspace.open(settings.home, storage=settings.storage)
 
 
 def with_placement(workspace: Workspace, bundle: Bundle, sessions: Sessions, **how: Any) -> Bundle:  # noqa: ANN401

@@ -9,7 +9,7 @@ import re
 import secrets
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -18,6 +18,9 @@ import msgspec
 from momentary.errors import SettingsError
 
 PREFIX = "MOMENTARY_"
+OWN_FILE = "momentary.toml"
+"""The settings that a workspace's folder may hold."""
+
 KEY_SCOPES = frozenset({"write", "read", "admin"})
 """What a key may be for: recording events; recommendations and reading; everything."""
 
@@ -131,15 +134,15 @@ class StorageSettings:
         schema: Schema of the server that holds the tables.
         keep_days: Events and answers of so many days stay in the live log: compaction takes older
             ones. Popular and trending items need the last 8.
-        compact_events: A service compacts once the log holds more than so many events and
-            answers; 0 for never.
+        compact_events: A service compacts once more than so many events and answers are older;
+            0 for never.
         idempotency_days: An `event_id` that compaction moved counts once for so many days more.
     """
 
     database_url: str | None = field(default=None, repr=False)
     schema: str = "public"
     keep_days: int = 14
-    compact_events: int = 2_000_000
+    compact_events: int = 1_000_000
     idempotency_days: int = 30
 
     def __post_init__(self) -> None:
@@ -213,6 +216,26 @@ def load_settings(file: Path | None = None, *, environ: Mapping[str, str]) -> Se
         serve=ServeSettings(**sections["serve"]),
         storage=StorageSettings(**sections["storage"]),
     )
+
+
+def workspace_settings(
+    home: Path | None, *, environ: Mapping[str, str], file: Path | None = None
+) -> Settings:
+    """The settings that count for one workspace; their `home` is its folder.
+
+    Args:
+        home: The folder; None for the one that the settings name.
+        environ: MOMENTARY_* variables.
+        file: Settings as TOML; without one, `momentary.toml` in the workspace's own folder counts,
+            so that every command finds the same database.
+
+    Raises:
+        SettingsError: A key is unknown or its value cannot work.
+    """
+    folder = (home or load_settings(file, environ=environ).home).expanduser()
+    own = folder / OWN_FILE
+    chosen = own if file is None and own.is_file() else file
+    return replace(load_settings(chosen, environ=environ), home=folder)
 
 
 def read_key(entry: str) -> tuple[frozenset[str], str]:

@@ -35,6 +35,7 @@ def files_of_the_log(request, workspace, storage):
             "current_schema()::regnamespace AND c.relkind IN ('r', 'i', 't')"
         )
         with contextlib.closing(workspace.open_log()) as log:
+            log._log._alive().execute("SET statement_timeout = 0")
             log._log._alive().execute("CHECKPOINT")
             return [server.folder / path for (path,) in log._log.fetch(query) if path]
 
@@ -221,11 +222,14 @@ def test_a_log_of_an_earlier_version_learns_the_chance_of_each_place(tmp_path):
     log.close()
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("ALTER TABLE exposures DROP COLUMN propensities")
+        connection.execute("ALTER TABLE pulse DROP COLUMN ballast")
+        connection.execute("DROP INDEX exposures_time")
         connection.execute("PRAGMA user_version = 2")
     log = EventLog(path)
     log.append([], exposures=[_exposure("s", 1, propensities=(0.25, 2 / 3))])
     assert [each.propensities for each in log.exposures()] == [None, (0.25, 2 / 3)]
     assert log.count() == 1
+    log.check()
     log.close()
 
 

@@ -174,11 +174,12 @@ def test_progress_reaches_its_end(workspace, tmp_path):
 CHILD = """
 import os, sys, time
 from pathlib import Path
-from momentary.data import formats, importer
+from momentary.data import formats, importer, segments
 from momentary.data.importer import import_files
 from momentary.data.workspace import Workspace
 formats.CHUNK_ROWS = 2000
 importer._sync = lambda descriptor: (os.fsync(descriptor), time.sleep(0.02))
+segments.sync_file = lambda path: time.sleep(0.02)
 import_files(Workspace.open(Path(sys.argv[1]), create=True), [Path(sys.argv[2])])
 """
 
@@ -202,7 +203,7 @@ def test_a_killed_import_goes_on_where_it_was(tmp_path, monkeypatch, moment):
         expected = events(calm)
     home = tmp_path / "killed"
     pattern = {"early": ("chunk-*.parquet", 2), "late": ("chunk-*.parquet", 8)}
-    names, count = pattern.get(moment, ("b=*.parquet", 1))
+    names, count = pattern.get(moment, ("events-b=*.parquet", 1))
     status = killed_when(
         home, path, lambda: len(list((home / "staging").glob(f"*/{names}"))) >= count
     )

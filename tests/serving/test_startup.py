@@ -23,7 +23,7 @@ from momentary.errors import SettingsError
 from momentary.models.artifact import Bundle, ModelStore, make
 from momentary.serving import startup
 from momentary.serving.server import listen
-from momentary.settings import ServeSettings, api_key_digest, load_settings
+from momentary.settings import ServeSettings, api_key_digest, workspace_settings
 from momentary.types import Sessions
 
 KEY = f"admin:{api_key_digest('secret')}"
@@ -52,7 +52,9 @@ def _home(root, ids=("it's/1", "b", "c")):
 @pytest.mark.parametrize(("variable", "home"), [("", "momentary-home"), ("shop", "shop")])
 def test_the_home_of_the_settings_and_of_the_command_line_are_the_same(monkeypatch, variable, home):
     monkeypatch.setenv("MOMENTARY_HOME", variable)
-    assert cli._home(None) == load_settings(environ=os.environ).home == Path(home)
+    assert workspace_settings(None, environ=os.environ).home == Path(home)
+    with pytest.raises(SettingsError, match=f"no workspace in .*{home};"):
+        cli._workspace(None)
 
 
 def test_a_home_that_is_not_given_is_that_of_the_settings(tmp_path):
@@ -60,6 +62,33 @@ def test_a_home_that_is_not_given_is_that_of_the_settings(tmp_path):
     file.write_text(f"home = {json.dumps(str(tmp_path / 'from-file'))}\n")
     with pytest.raises(SettingsError, match=r"no workspace in .*from-file"):
         startup.start(None, file=file, environ={})
+
+
+def test_every_command_finds_the_database_that_the_folder_names(tmp_path, new_schema, run):
+    storage = f'database_url = "{new_schema.database_url}"\nschema = "{new_schema.schema}"\n'
+    (tmp_path / "momentary.toml").write_text(f"[storage]\n{storage}", encoding="utf-8")
+    clicks = tmp_path / "clicks.csv"
+    rows = "".join(f"u{n % 7},i{n % 5},view_item,17000{n:05d}\n" for n in range(60))
+    clicks.write_text(f"user_id,item_id,event_type,timestamp\n{rows}", encoding="utf-8")
+    for arguments in (
+        ["import", str(clicks)],
+        ["train", "-m", "item_knn", "--min-item-events", "1"],
+        ["similar", "i1"],
+        ["erase", "u1"],
+    ):
+        run(*arguments, "--home", str(tmp_path))
+    assert not list(tmp_path.glob("*.sqlite"))
+    with Workspace.open(tmp_path, storage=new_schema) as workspace:
+        assert len(workspace.segments()) > 1
+
+
+@pytest.fixture
+def run():
+    def done(*arguments):
+        command = [sys.executable, "-m", "momentary", *arguments]
+        subprocess.run(command, check=True, capture_output=True)
+
+    return done
 
 
 def test_a_port_that_is_taken_is_refused_before_anything_is_said(tmp_path):

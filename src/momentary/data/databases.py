@@ -79,6 +79,9 @@ class Database(Protocol):
     def has_log(self) -> bool:
         """Whether there is an event log."""
 
+    def drop(self) -> None:
+        """Delete what lies outside of the workspace's folder."""
+
     def locked(self, name: str, *, wait_s: float) -> AbstractContextManager[None]:
         """Keep other machines from doing the same at once.
 

@@ -144,6 +144,9 @@ class EmbeddedDatabase:
         """Whether there is an event log."""
         return self.log_path.is_file()
 
+    def drop(self) -> None:
+        """Everything lies in the workspace's folder."""
+
     def locked(self, name: str, *, wait_s: float) -> AbstractContextManager[None]:  # noqa: ARG002
         """The files are this machine's alone, and the workspace's lock files guard them."""
         return contextlib.nullcontext()
@@ -162,7 +165,9 @@ def _failing(path: Path) -> Iterator[None]:
 def _connected(path: Path) -> sqlite3.Connection:
     # The server calls sqlite3 straight from its event loop: a thread or an async wrapper costs
     # more than the group commit itself, and requests of one tick wait for that commit anyway.
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(
+        path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+    )
     try:
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
         connection.execute("PRAGMA synchronous = FULL")

@@ -15,7 +15,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ import msgspec
 import sqlalchemy as sa
 
 from momentary.data.events import Erased, EventLog, new_id
+from momentary.data.segments import sweep_segments, sync_file, sync_folder
 from momentary.data.workspace import (
+    KINDS,
     LOCK_WAIT_S,
     SEGMENTS,
     Workspace,
@@ -45,11 +47,13 @@ class Person:
         user_ids: As the shop names the person.
         anonymous_ids: Browsers that no other user was seen with.
         session_ids: Visits that no other user was seen with.
+        event_ids: Of events in segments; `erase` fills them in, because they may tell of somebody.
     """
 
     user_ids: tuple[str, ...] = ()
     anonymous_ids: tuple[str, ...] = ()
     session_ids: tuple[str, ...] = ()
+    event_ids: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.user_ids) + len(self.anonymous_ids) + len(self.session_ids)
@@ -132,19 +136,20 @@ def erase(
     if not len(person):
         raise ValueError("nobody is named; give a person at least one id.")
     with workspace.exclusive("import", wait_s=LOCK_WAIT_S):
+        person = replace(person, event_ids=_imported(workspace, person))
         _note(workspace, person)
-        segments, imported = _erase_segments(workspace, person)
-        _sweep(workspace)
+        segments, imported, shown = _erase_segments(workspace, person)
+        sweep_segments(workspace)
         rejects = _erase_rejects(workspace, person)
         gone = (erase_log or partial(_erase_log, workspace))(person)
         # What an import left half-done may hold anything; it is read again from its source.
         shutil.rmtree(workspace.root / "staging", ignore_errors=True)
         (workspace.root / _PENDING).unlink()
-        _sync_folder(workspace.root)
+        sync_folder(workspace.root)
     return Receipt(
         receipt_id=new_id(now_us),
         events=gone.events + imported,
-        exposures=gone.exposures,
+        exposures=gone.exposures + shown,
         segments=segments,
         rejects=rejects,
         erased_us=now_us,
@@ -170,7 +175,7 @@ def _note(workspace: Workspace, person: Person) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     draft.replace(workspace.root / _PENDING)
-    _sync_folder(workspace.root)
+    sync_folder(workspace.root)
 
 
 def _columns(person: Person) -> Mapping[str, tuple[str, ...]]:
@@ -181,34 +186,48 @@ def _columns(person: Person) -> Mapping[str, tuple[str, ...]]:
     }
 
 
-def _erase_segments(workspace: Workspace, person: Person) -> tuple[int, int]:
-    """Write the segments anew that hold something of the person; how many, and events gone."""
+def _theirs(person: Person) -> tuple[str, list[Any]]:
+    """A condition on the rows of segments, and its values."""
     clauses = [f"coalesce({column} IN (SELECT unnest(?)), false)" for column in _columns(person)]
-    theirs = " OR ".join(clauses)
-    values = [list(ids) for ids in _columns(person).values()]
+    return " OR ".join(clauses), [list(ids) for ids in _columns(person).values()]
+
+
+def _imported(workspace: Workspace, person: Person) -> tuple[str, ...]:
+    """The event ids of the person in segments, and those that are known of an earlier try."""
     paths = workspace.segments()
     if not paths:
-        return 0, 0
-    erased = 0
+        return person.event_ids
+    theirs, values = _theirs(person)
+    query = f"SELECT event_id FROM {parquet_sql(paths)} WHERE {theirs} ORDER BY event_id"
     with closing(duckdb.connect()) as connection:
-        found = connection.execute(
-            f"SELECT filename, count(*) FROM {_with_names(paths)} WHERE {theirs} "
-            "GROUP BY filename ORDER BY filename",
-            values,
-        ).fetchall()
-        for name, events in found:
-            _rewrite(workspace, connection, Path(name), keep=f"NOT ({theirs})", values=values)
-            erased += events
-    return len(found), erased
+        found = connection.execute(query, values).fetchall()
+    return tuple(sorted({*person.event_ids, *(event_id for (event_id,) in found)}))
 
 
-def _sweep(workspace: Workspace) -> None:
-    """Delete files that no import names: what an earlier erasure replaced when it was cut off."""
-    listed = set(workspace.segments())
-    for path in sorted((workspace.root / "events").glob("b=*/*.parquet")):
-        if path not in listed:
-            path.unlink()
-            _sync_folder(path.parent)
+def _erase_segments(workspace: Workspace, person: Person) -> tuple[int, int, int]:
+    """Write the segments anew that hold something of the person.
+
+    Returns:
+        How many; events gone; answers gone.
+    """
+    theirs, values = _theirs(person)
+    erased = dict.fromkeys(KINDS, 0)
+    rewritten = 0
+    with closing(duckdb.connect()) as connection:
+        for kind in KINDS:
+            paths = workspace.segments(kind=kind)
+            if not paths:
+                continue
+            found = connection.execute(
+                f"SELECT filename, count(*) FROM {_with_names(paths)} WHERE {theirs} "
+                "GROUP BY filename ORDER BY filename",
+                values,
+            ).fetchall()
+            for name, rows in found:
+                _rewrite(workspace, connection, Path(name), keep=f"NOT ({theirs})", values=values)
+                erased[kind] += rows
+            rewritten += len(found)
+    return rewritten, erased["events"], erased["exposures"]
 
 
 def _with_names(paths: list[Path]) -> str:
@@ -239,8 +258,8 @@ def _rewrite(
             "COPY (SELECT * FROM kept ORDER BY visitor, timestamp_us, event_id) "
             f"TO {sql_text(str(fresh))} (FORMAT parquet, COMPRESSION zstd)"
         ).fetchall()
-        _sync(fresh)
-        _sync_folder(fresh.parent)
+        sync_file(fresh)
+        sync_folder(fresh.parent)
     here = SEGMENTS.c.path == old
     with workspace.engine.begin() as database:
         if events:
@@ -250,7 +269,7 @@ def _rewrite(
         else:
             database.execute(sa.delete(SEGMENTS).where(here))
     path.unlink()
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _erase_rejects(workspace: Workspace, person: Person) -> int:
@@ -266,9 +285,9 @@ def _erase_rejects(workspace: Workspace, person: Person) -> int:
         gone += len(lines) - len(kept)
         draft = path.with_suffix(".tmp")
         draft.write_bytes(b"".join(kept))
-        _sync(draft)
+        sync_file(draft)
         draft.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     return gone
 
 
@@ -283,6 +302,7 @@ def erase_from_log(log: EventLog, person: Person) -> Erased:
         user_ids=person.user_ids,
         anonymous_ids=person.anonymous_ids,
         session_ids=person.session_ids,
+        moved_ids=person.event_ids,
     )
 
 
@@ -291,19 +311,3 @@ def _erase_log(workspace: Workspace, person: Person) -> Erased:
         return Erased(events=0, exposures=0)
     with closing(workspace.open_log()) as log:
         return erase_from_log(log, person)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb+") as stream:
-        os.fsync(stream.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make names durable, where the system lets a folder be opened."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -23,6 +23,7 @@ from momentary.types import EVENT_TYPES, Event
 IdColumn = Literal["session_id", "user_id", "anonymous_id"]
 """The columns that say who did something."""
 
+_ROOM_BYTES = 65_536
 _EVENT_COLUMNS = (
     "event_id, user_id, anonymous_id, session_id, item_id, event_type, timestamp_us, value, "
     "price, currency, quantity, recommendation_id, position, properties"
@@ -128,13 +129,18 @@ class EventLog:
         return {event_id for (event_id,) in self._log.fetch(query, (ids, ids))}
 
     def check(self) -> None:
-        """Find out whether the log takes writes, by writing.
+        """Find out whether the log takes writes, by writing as much as a tick may.
 
         Raises:
             StorageError: It does not.
         """
-        beat = "UPDATE pulse SET beats = beats + 1"
-        self._log.transact(lambda transaction: transaction.execute(beat))
+        beat = "UPDATE pulse SET beats = beats + 1, ballast = ?"
+
+        def write(ballast: str | None) -> None:
+            self._log.transact(lambda transaction: transaction.execute(beat, (ballast,)))
+
+        write("x" * _ROOM_BYTES)
+        write(None)
 
     @property
     def identity(self) -> str:
@@ -221,8 +227,11 @@ class EventLog:
         user_ids: Sequence[str] = (),
         anonymous_ids: Sequence[str] = (),
         session_ids: Sequence[str] = (),
+        moved_ids: Sequence[str] = (),
     ) -> Erased:
         """Delete the events and exposures that carry any of these ids, down to the last byte.
+
+        `moved_ids` are of events that compaction took out; the log forgets them, too.
 
         The tables are written anew, because pages keep stale copies of rows that once moved:
         deleting alone leaves them. That takes time in proportion to the log.
@@ -238,7 +247,10 @@ class EventLog:
         where = " OR ".join(self._log.among(column) for column, _ in ids)
         values = [self._log.members(each) for _, each in ids]
 
+        moved = self._log.among("event_id")
+
         def delete(transaction: Transaction) -> Erased:
+            transaction.execute(f"DELETE FROM moved WHERE {moved}", (self._log.members(moved_ids),))
             return Erased(
                 events=transaction.execute(f"DELETE FROM events WHERE {where}", values),
                 exposures=transaction.execute(f"DELETE FROM exposures WHERE {where}", values),
@@ -247,6 +259,51 @@ class EventLog:
         erased = self._log.transact(delete)
         self._log.rewrite()
         return erased
+
+    def old(self, table: str, columns: str, *, before_us: int) -> Iterator[tuple[Any, ...]]:
+        """Rows of `events` or `exposures` with time < `before_us`, as they came.
+
+        The newest row is left out: a log that let it go would give its number to another.
+        """
+        newest = f"(SELECT max(seq) FROM {table})"
+        query = f"SELECT {columns} FROM {table} WHERE timestamp_us < ? AND seq < {newest} "
+        query += "ORDER BY seq"
+        return self._log.stream(query, (before_us,))
+
+    def old_count(self, *, before_us: int) -> int:
+        """Events and exposures with time < `before_us`; may be called from any thread."""
+        query = "SELECT (SELECT count(*) FROM events WHERE timestamp_us < ?) + "
+        query += "(SELECT count(*) FROM exposures WHERE timestamp_us < ?)"
+        ((count,),) = self._log.stream(query, (before_us, before_us))
+        return int(count)
+
+    def drop_events(self, event_ids: Sequence[str], *, now_us: int) -> None:
+        """Let events go that a segment holds now; their ids still count once."""
+        ids = self._log.members(event_ids)
+        chosen = self._log.among("event_id")
+
+        def drop(transaction: Transaction) -> None:
+            transaction.execute(
+                "INSERT INTO moved (event_id, moved_us) "
+                f"SELECT event_id, {now_us:d} FROM events WHERE {chosen} "
+                "ON CONFLICT (event_id) DO NOTHING",
+                (ids,),
+            )
+            transaction.execute(f"DELETE FROM events WHERE {chosen}", (ids,))
+
+        self._log.transact(drop)
+
+    def drop_exposures(self, recommendation_ids: Sequence[str]) -> None:
+        """Let answers go that a segment holds now."""
+        chosen = self._log.among("recommendation_id")
+        values = (self._log.members(recommendation_ids),)
+        statement = f"DELETE FROM exposures WHERE {chosen}"
+        self._log.transact(lambda transaction: transaction.execute(statement, values))
+
+    def forget_moved(self, *, before_us: int) -> int:
+        """Forget the ids of events that were moved before a time; how many."""
+        statement = "DELETE FROM moved WHERE moved_us < ?"
+        return self._log.transact(lambda each: each.execute(statement, (before_us,)))
 
     def close(self) -> None:
         """Let go of the log; closing twice is harmless."""

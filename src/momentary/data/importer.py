@@ -28,6 +28,7 @@ from momentary.data.detection import detect
 from momentary.data.formats import EVENT_SCHEMA, ITEM_SCHEMA, Chunk
 from momentary.data.layouts import Layout
 from momentary.data.rows import Cursor, Reject
+from momentary.data.segments import Segment, place_segments, sweep_segments, write_segments
 from momentary.data.workspace import (
     BUCKET_SQL,
     IMPORTS,
@@ -308,17 +309,6 @@ def _sync(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make new names in a folder durable, where the system lets a folder be opened."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        _sync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _extent(path: Path, layout: Layout) -> int:
     """The last cursor offset, for the progress; of gzip a guess."""
     if layout.file_type == "parquet":
@@ -353,10 +343,7 @@ def _sweep(workspace: Workspace, *, keep: set[str]) -> None:
     for folder in staging.iterdir() if staging.is_dir() else ():
         if folder.name not in keep:
             shutil.rmtree(folder)
-    committed = set(workspace.segments())
-    for path in (workspace.root / "events").glob("b=*/import-*.parquet"):
-        if path not in committed:
-            path.unlink()
+    sweep_segments(workspace)
 
 
 # --- tables in memory -------------------------------------------------------------------------
@@ -448,7 +435,7 @@ class _Commit:
         self, rows: pa.Table | list[Path], tally: ImportReport, *, progress: Progress
     ) -> ImportReport:
         """Write one segment a bucket and register them all at once."""
-        segments: list[dict[str, str | int]] = []
+        segments: list[Segment] = []
         with closing(duckdb.connect()) as connection:
             connection.execute(f"SET temp_directory = {sql_text(str(self.staging / 'spill'))}")
             staged = self._load(connection, rows)
@@ -457,7 +444,7 @@ class _Commit:
                 segments = self._write(connection, progress)
         added = sum(int(part["events"]) for part in segments)
         report = msgspec.structs.replace(tally, events_added=added, duplicates=staged - added)
-        self._move(segments)
+        place_segments(self.workspace, self.staging, segments)
         with self.workspace.engine.begin() as database:
             report = self._record(database, report)
             if segments:
@@ -519,47 +506,15 @@ class _Commit:
             "USING (event_id) ORDER BY bucket, visitor, timestamp_us, event_id"
         )
 
-    def _write(
-        self, connection: duckdb.DuckDBPyConnection, progress: Progress
-    ) -> list[dict[str, str | int]]:
+    def _write(self, connection: duckdb.DuckDBPyConnection, progress: Progress) -> list[Segment]:
         """Write each bucket's new events into the staging folder, sorted."""
-        found = connection.execute(
-            "SELECT bucket, count(*), min(timestamp_us), max(timestamp_us) FROM fresh "
-            "GROUP BY bucket ORDER BY bucket"
-        ).fetchall()
-        segments: list[dict[str, str | int]] = []
-        for bucket, events, first_us, last_us in found:
-            path = self.staging / f"b={bucket:02d}.parquet"
-            connection.execute(
-                f"COPY (SELECT * FROM fresh WHERE bucket = {bucket} "
-                "ORDER BY visitor, timestamp_us, event_id) "
-                f"TO {sql_text(str(path))} (FORMAT parquet, COMPRESSION zstd)"
-            ).fetchall()
-            segments.append(
-                {
-                    "path": f"events/b={bucket:02d}/import-{self.origin.import_id}.parquet",
-                    "bucket": bucket,
-                    "import_id": self.origin.import_id,
-                    "events": events,
-                    "first_us": first_us,
-                    "last_us": last_us,
-                }
-            )
-            progress(len(segments), len(found), "writing events")
-        return segments
-
-    def _move(self, segments: list[dict[str, str | int]]) -> None:
-        """Bring the segments to their folders and to disk; nobody reads them before the commit."""
-        for part in segments:
-            target = self.workspace.root / str(part["path"])
-            source = self.staging / f"{target.parent.name}.parquet"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with source.open("rb+") as stream:
-                _sync(stream.fileno())
-            source.replace(target)
-            _sync_folder(target.parent)
-        if segments:
-            _sync_folder(self.workspace.root / "events")
+        return write_segments(
+            connection,
+            "fresh",
+            staging=self.staging,
+            import_id=self.origin.import_id,
+            told=lambda done, total: progress(done, total, "writing events"),
+        )
 
     def _record(self, connection: sa.Connection, report: ImportReport) -> ImportReport:
         """Register the import in the caller's transaction, with its rejects beside it."""

@@ -68,8 +68,8 @@ PULSE = sa.Table(
     sa.Column("beats", sa.BigInteger, nullable=False),
     sa.Column("identity", sa.Text, nullable=False),
 )
-"""One row: what tells this log from all others, and a number that is written to find out whether
-the log takes writes again."""
+"""One row: what tells this log from all others, and what is written to find out whether the log
+takes writes again: a number, and a ballast that needs as much room as a tick's events."""
 
 
 def _by_arrival(column: sa.Column[str]) -> sa.Index:
@@ -86,16 +86,26 @@ def _by_arrival(column: sa.Column[str]) -> sa.Index:
 
 _TIME = sa.Index("events_time", EVENTS.c.timestamp_us)
 _IDS = [_by_arrival(EVENTS.c[name]) for name in ("session_id", "user_id", "anonymous_id")]
+_SHOWN_TIME = sa.Index("exposures_time", EXPOSURES.c.timestamp_us)
 _MOVED_TIME = sa.Index("moved_time", MOVED.c.moved_us)
 
 _CHANCES: sa.DDL = sa.DDL(  # type: ignore[no-untyped-call]
     "ALTER TABLE exposures ADD COLUMN propensities TEXT"
 )
 
+_BALLAST: sa.DDL = sa.DDL(  # type: ignore[no-untyped-call]
+    "ALTER TABLE pulse ADD COLUMN ballast TEXT"
+)
+
 _STEPS: tuple[tuple[sa.schema.ExecutableDDLElement, ...], ...] = (
     (CreateTable(EVENTS), CreateIndex(_TIME), *map(CreateIndex, _IDS), CreateTable(EXPOSURES)),
-    (CreateTable(MOVED), CreateIndex(_MOVED_TIME), CreateTable(PULSE)),
+    (
+        CreateTable(MOVED),
+        CreateIndex(_MOVED_TIME),
+        CreateTable(PULSE),
+    ),
     (_CHANCES,),
+    (CreateIndex(_SHOWN_TIME), _BALLAST),
 )
 _WITH_PULSE = 2
 VERSION = len(_STEPS)

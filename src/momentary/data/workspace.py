@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import duckdb
 import pyarrow as pa
@@ -18,13 +18,16 @@ from momentary.data.catalog import METADATA, Catalog
 from momentary.data.databases import Database
 from momentary.data.embedded import EmbeddedDatabase
 from momentary.data.events import EventLog
-from momentary.errors import SettingsError
+from momentary.errors import SettingsError, StorageError
 from momentary.settings import StorageSettings
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration; a workspace that says so opens without alembic."""
 
 BUCKETS = 16
+
+KINDS = ("events", "exposures")
+"""What a segment may hold; also the folder that it lies in."""
 
 LOCK_WAIT_S = 600.0
 """How long an import or an erasure waits for another to end."""
@@ -55,6 +58,7 @@ SEGMENTS = sa.Table(
     sa.Column("events", sa.BigInteger, nullable=False),
     sa.Column("first_us", sa.BigInteger, nullable=False),
     sa.Column("last_us", sa.BigInteger, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False, server_default="events"),
     sa.Index("segments_by_bucket", "bucket"),
 )
 """Committed Parquet files, relative to the workspace; a file not listed here does not exist."""
@@ -81,8 +85,23 @@ VIEW_SCHEMA = pa.schema(
 )
 """The columns of the view `events` and of every segment."""
 
+LOG_SCHEMA = pa.schema([part for part in VIEW_SCHEMA if part.name not in ("visitor", "bucket")])
+"""The columns of the live log's events."""
+
+EXPOSURE_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("recommendation_id", "user_id", "anonymous_id")),
+        *((name, pa.string()) for name in ("session_id", "items", "model_version", "variant")),
+        ("propensity", pa.float64()),
+        ("timestamp_us", pa.int64()),
+        ("propensities", pa.string()),
+    ]
+)
+"""The columns of the view `exposures`; `items` and `propensities` are JSON."""
+
 _COLUMNS = ", ".join(VIEW_SCHEMA.names)
 _LIVE = "momentary_live_events"
+_LIVE_EXPOSURES = "momentary_live_exposures"
 
 VISITOR_SQL = "coalesce('u:' || user_id, 'a:' || anonymous_id, 's:' || session_id)"
 """Who acted, as text that tells known users, browsers and bare visits apart."""
@@ -138,7 +157,7 @@ class Workspace:
             StorageError: The database does not answer.
         """
         root = home.expanduser().absolute()
-        database = _database(root, storage or StorageSettings())
+        database = database_of(root, storage or StorageSettings())
         if not create and not database.exists():
             raise SettingsError(
                 f"there is no workspace in {root}; `momentary import FILE` makes one, or name "
@@ -146,9 +165,14 @@ class Workspace:
             )
         (root / "models").mkdir(parents=True, exist_ok=True)
         workspace = cls(root, database)
-        if not database.exists() or _version(workspace.engine) != HEAD:
-            with workspace.exclusive("workspace", wait_s=60):
-                _migrate(workspace.engine, database)
+        try:
+            if not database.exists() or _version(workspace.engine) != HEAD:
+                with workspace.exclusive("workspace", wait_s=60):
+                    _migrate(workspace.engine, database)
+        except sa.exc.DBAPIError as error:
+            raise StorageError(
+                f"{database.name} cannot be opened ({error.orig}); see that it can be written."
+            ) from error
         return workspace
 
     def open_log(self) -> EventLog:
@@ -176,9 +200,10 @@ class Workspace:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def segments(self, bucket: int | None = None) -> list[Path]:
+    def segments(self, bucket: int | None = None, *, kind: str = "events") -> list[Path]:
         """Committed Parquet files of one bucket, or of all, in a steady order."""
-        query = sa.select(SEGMENTS.c.path).order_by(SEGMENTS.c.bucket, SEGMENTS.c.path)
+        query = sa.select(SEGMENTS.c.path).where(SEGMENTS.c.kind == kind)
+        query = query.order_by(SEGMENTS.c.bucket, SEGMENTS.c.path)
         if bucket is not None:
             query = query.where(SEGMENTS.c.bucket == bucket)
         with self.engine.connect() as connection:
@@ -196,6 +221,29 @@ class Workspace:
         if paths:
             parts.append(f"SELECT {_COLUMNS} FROM {parquet_sql(paths)}")
         connection.execute(f"CREATE OR REPLACE TEMP VIEW events AS {' UNION ALL '.join(parts)}")
+
+    def exposures_view(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Create the view `exposures` (see `EXPOSURE_SCHEMA`) in a DuckDB connection.
+
+        It holds the answers that compaction moved and those that the live log had when this was
+        called, each once.
+        """
+        paths = self.segments(kind="exposures")
+        names = ", ".join(EXPOSURE_SCHEMA.names)
+        connection.register(_LIVE_EXPOSURES, self._live_exposures())
+        query = f"SELECT {names} FROM {_LIVE_EXPOSURES}"
+        if paths:
+            moved = f"SELECT {names} FROM {parquet_sql(paths)}"
+            query = f"{moved} UNION ALL {query} ANTI JOIN ({moved}) USING (recommendation_id)"
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW exposures AS {query}")
+
+    def _live_exposures(self) -> pa.Table:
+        if not self.database.has_log():
+            return EXPOSURE_SCHEMA.empty_table()
+        with closing(self.database.open_log()) as log:
+            names = ", ".join(EXPOSURE_SCHEMA.names)
+            rows = log.stream(f"SELECT {names} FROM exposures ORDER BY seq")
+            return table_of(rows, EXPOSURE_SCHEMA)
 
     def _live(self, connection: duckdb.DuckDBPyConnection, paths: list[Path]) -> pa.Table:
         """The live log's rows that no segment holds, with visitor and bucket."""
@@ -217,15 +265,18 @@ class Workspace:
         """The live log as a table without visitor and bucket; None where there is no log."""
         if not self.database.has_log():
             return None
-        fields = [part for part in VIEW_SCHEMA if part.name not in ("visitor", "bucket")]
-        names = ", ".join(part.name for part in fields)
+        names = ", ".join(LOG_SCHEMA.names)
         with closing(self.database.open_log()) as log:
-            rows = list(log.stream(f"SELECT {names} FROM events ORDER BY seq"))
-        columns = list(zip(*rows, strict=True)) or [()] * len(fields)
-        return pa.table(
-            [pa.array(values, part.type) for values, part in zip(columns, fields, strict=True)],
-            schema=pa.schema(fields),
-        )
+            return table_of(log.stream(f"SELECT {names} FROM events ORDER BY seq"), LOG_SCHEMA)
+
+
+def table_of(rows: Iterable[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+    """Rows as columns."""
+    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
+    return pa.table(
+        [pa.array(values, part.type) for values, part in zip(columns, schema, strict=True)],
+        schema=schema,
+    )
 
 
 def sql_text(value: str) -> str:
@@ -259,7 +310,12 @@ def exclusive(lock: Path, *, wait_s: float) -> Iterator[None]:
         connection.execute("ROLLBACK")
 
 
-def _database(root: Path, storage: StorageSettings) -> Database:
+def database_of(root: Path, storage: StorageSettings) -> Database:
+    """What holds the catalogue and the log of the workspace in `root`, whether it exists or not.
+
+    Raises:
+        SettingsError: The driver is missing.
+    """
     if storage.database_url is None:
         return EmbeddedDatabase(root)
     # Only a workspace in PostgreSQL pays for its driver.

@@ -26,6 +26,11 @@ _ALLOWED_METHODS = b"GET, POST, PUT, DELETE"
 _PREFLIGHT_S = b"600"
 _OWN_NAMES = (b"127.0.0.1", b"localhost", b"[::1]")
 _PORT = re.compile(r":[0-9]*$")
+_PREFLIGHT = (
+    (b"access-control-allow-methods", _ALLOWED_METHODS),
+    (b"access-control-allow-headers", _ALLOWED_HEADERS),
+    (b"access-control-max-age", _PREFLIGHT_S),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,20 +117,14 @@ class Access:
 
     def preflight(self, scope: Scope) -> tuple[tuple[bytes, bytes], ...] | None:
         """The answer to a browser that asks first; None for any other request."""
-        asks = header(scope, b"access-control-request-method") is not None
-        if scope["method"] != "OPTIONS" or not asks or not self._origins:
+        if not _asks_first(scope) or not self._origins:
             return None
         allowed = self.cors(scope)
         if len(allowed) == 1:
             raise Problem(
                 403, "This site is not among serve.cors_origins; add it there.", headers=allowed
             )
-        return (
-            *allowed,
-            (b"access-control-allow-methods", _ALLOWED_METHODS),
-            (b"access-control-allow-headers", _ALLOWED_HEADERS),
-            (b"access-control-max-age", _PREFLIGHT_S),
-        )
+        return (*allowed, *_PREFLIGHT)
 
     def _identified(self, key: bytes | None) -> Caller:
         digest = hashlib.sha256(key or b"").hexdigest()
@@ -164,3 +163,16 @@ def _require_own_name(host: bytes | None) -> None:
             "machine alone; set serve.api_keys."
         )
         raise Problem(421, detail)
+
+
+def preflight_headers(scope: Scope) -> tuple[tuple[bytes, bytes], ...] | None:
+    """Let any site's browser ask, whose real request is then judged; None for other requests."""
+    if not _asks_first(scope):
+        return None
+    origin = header(scope, b"origin") or b"null"
+    return ((b"access-control-allow-origin", origin), (b"vary", b"Origin"), *_PREFLIGHT)
+
+
+def _asks_first(scope: Scope) -> bool:
+    asks = header(scope, b"access-control-request-method") is not None
+    return scope["method"] == "OPTIONS" and asks

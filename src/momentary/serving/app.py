@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ExceptionHandler, Message, Receive, Scope, Send
 
 from momentary.data.workspace import Workspace
+from momentary.errors import StorageError
 from momentary.recommend.assortment import Assortment
 from momentary.recommend.pipeline import Recommender
 from momentary.serving.access import ANYONE, Access, Caller
@@ -121,7 +122,7 @@ class Application:
         self._hot = routes.hot()
         self._cold = Starlette(
             routes=routes.cold(),
-            exception_handlers={Problem: _on_problem, HTTPException: _on_http, 500: _on_error},
+            exception_handlers=EXCEPTION_HANDLERS,
         )
         self._cold.router.redirect_slashes = False
 
@@ -186,6 +187,10 @@ class Application:
         except Problem as problem:
             await send_problem(send, problem, headers=cors)
             return problem.status
+        except StorageError as error:
+            _LOGGER.warning("%s failed: %s", path, error)
+            await send_problem(send, _not_stored(), headers=cors)
+            return 503
         except Exception:
             _LOGGER.exception("%s failed", path)
             await send_problem(send, _failed(), headers=cors)
@@ -217,7 +222,7 @@ class Application:
 
     def _admitted(self, scope: Scope, path: str) -> Caller:
         """Who asks, if they may: keys guard everything that holds or tells data."""
-        if not path.startswith("/v1/") and path != "/metrics":
+        if not needs_key(path):
             return ANYONE
         caller = self._access.caller(scope)
         if scope["method"] in _WRITES:
@@ -241,6 +246,11 @@ class Application:
                 self.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+def needs_key(path: str) -> bool:
+    """Whether a path holds or tells data, so that a key is asked for."""
+    return path.startswith("/v1/") or path == "/metrics"
 
 
 async def _on_problem(_request: Request, error: Exception) -> Response:
@@ -267,6 +277,20 @@ async def _on_error(_request: Request, _error: Exception) -> Response:
     return _problem_response(_failed())
 
 
+async def _on_storage(request: Request, error: Exception) -> Response:
+    _LOGGER.warning("%s failed: %s", request.scope["path"][:200], error)
+    return _problem_response(_not_stored())
+
+
+EXCEPTION_HANDLERS: Mapping[Any, ExceptionHandler] = {
+    Problem: _on_problem,
+    HTTPException: _on_http,
+    StorageError: _on_storage,
+    500: _on_error,
+}
+"""How the routes in Starlette answer what is raised."""
+
+
 def _route_of(scope: Scope) -> str:
     return _route_name(encoded_path(scope))
 
@@ -278,6 +302,11 @@ def _route_name(path: str) -> str:
         last = rest.rpartition("/")[2]
         return f"{first}/{last}" if last in _NAMED_ENDS else first
     return path if path in _PLAIN else "other"
+
+
+def _not_stored() -> Problem:
+    detail = "The database gives or takes nothing now; nothing was recorded. Try again later."
+    return Problem(503, detail, headers=((b"retry-after", b"1"),))
 
 
 def _failed() -> Problem:

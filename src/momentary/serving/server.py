@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from momentary.errors import SettingsError
 from momentary.serving.app import Application
@@ -42,7 +43,7 @@ def listen(settings: ServeSettings) -> socket.socket:
 
 
 def serve(
-    app: Application,
+    app: ASGIApp,
     settings: ServeSettings,
     *,
     listener: socket.socket | None = None,

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from momentary.data.erasure import finish_pending
 from momentary.data.workspace import Workspace
+from momentary.errors import MomentaryError, SettingsError
 from momentary.learn.threads import keep_one_blas_thread
 from momentary.models.artifact import ModelStore
 from momentary.recommend.pipeline import Recommender
 from momentary.serving.app import Application, clock_us, create_app
+from momentary.serving.dispatch import Dispatcher, Served
 from momentary.serving.logs import write_logs
 from momentary.serving.models import assortment_at_work, last_good
 from momentary.serving.server import listen, serve, serve_workers
-from momentary.settings import ServeSettings, load_settings
+from momentary.serving.tenants import Tenant, list_tenants
+from momentary.serving.upkeep import Upkeep
+from momentary.settings import ServeSettings, Settings, workspace_settings
 from momentary.types import Sessions
 
 _LOGGER = logging.getLogger(__name__)
@@ -37,7 +42,7 @@ def start(
     Args:
         home: Workspace folder; None takes that of the settings.
         environ: MOMENTARY_* variables; they win over the file.
-        file: Settings as TOML.
+        file: Settings as TOML; without one, `momentary.toml` in the workspace counts.
         host: Wins over the settings.
         port: Wins over the settings.
         announce: Told in words where the service listens and how to ask it.
@@ -46,32 +51,19 @@ def start(
         MomentaryError: If there is no workspace or no model, a setting cannot work, or the port
             is taken.
     """
-    write_logs("text")
-    keep_one_blas_thread()
-    settings = load_settings(file, environ=environ)
-    limits = settings.serve
-    write_logs(limits.log_format)
-    if host is not None:
-        limits = replace(limits, host=host)
-    if port is not None:
-        limits = replace(limits, port=port)
-    with Workspace.open(home or settings.home) as workspace, listen(limits) as listener:
-        if finish_pending(workspace, now_us=clock_us()):
-            _LOGGER.warning("an erasure that was cut off is finished now")
+    settings = _prepared(home, environ=environ, file=file)
+    limits = _addressed(settings.serve, host=host, port=port)
+    opening = Workspace.open(settings.home, storage=settings.storage)
+    with opening as workspace, listen(limits) as listener:
         models = _Models(workspace)
         welcome = _welcome(limits, models.recommender, version=models.version)
 
         def make(*, again: bool = False) -> Application:
             if again:
                 models.read()
-            return create_app(
-                workspace,
-                models.recommender,
-                model_version=models.version,
-                settings=limits,
-                fallback=models.fallback,
-                assortment=models.assortment,
-            )
+            # A thread of this process: copies of a process have no threads of the first.
+            Upkeep(workspace, settings.storage, clock_us=clock_us).start()
+            return models.application(limits)
 
         def say() -> None:
             announce(welcome)
@@ -79,8 +71,86 @@ def start(
         if limits.workers == 1:
             serve(make(), limits, listener=listener, on_ready=say)
             return
+        # Connections to a database belong to one process.
+        workspace.engine.dispose()
         turn = workspace.root / "serve.turn"
         serve_workers(make, limits, turn=turn, listener=listener, on_ready=say)
+
+
+def start_tenants(
+    home: Path | None,
+    *,
+    environ: Mapping[str, str],
+    file: Path | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    announce: Callable[[str], object] = lambda _: None,
+) -> None:
+    """Serve every tenant of a folder until SIGINT or SIGTERM.
+
+    A tenant that cannot be served, such as one without a model, is named in the log and left out.
+
+    Args:
+        home: Folder whose `tenants` hold a workspace each; None takes that of the settings.
+        environ: MOMENTARY_* variables; they win over the file.
+        file: Settings as TOML; without one, `momentary.toml` in the folder counts.
+        host: Wins over the settings.
+        port: Wins over the settings.
+        announce: Told in words where the service listens.
+
+    Raises:
+        MomentaryError: If no tenant can be served, a setting cannot work, or the port is taken.
+    """
+    settings = _prepared(home, environ=environ, file=file)
+    tenants = list_tenants(settings)
+    # Every tenant has keys, so the server may listen where the tenants' own settings may.
+    keys = tuple(key for each in tenants for key in each.settings.serve.api_keys)
+    limits = _addressed(replace(settings.serve, api_keys=keys), host=host, port=port)
+    if limits.workers > 1:
+        raise SettingsError(
+            f"serve.workers is {limits.workers}, and tenants are served by one process; leave it "
+            "at 1, or give a large tenant a server of its own."
+        )
+    with listen(limits) as listener, contextlib.ExitStack() as stack:
+        served = []
+        for tenant in tenants:
+            try:
+                served.append(stack.enter_context(_served(tenant)))
+            except MomentaryError as error:
+                _LOGGER.warning("tenant %s is not served: %s", tenant.name, error)
+        if not served:
+            raise SettingsError(
+                f"{settings.home} has no tenant that can be served; make one with momentary "
+                "tenant add NAME, import and train with its --home, then serve."
+            )
+        address = f"http://{_callable(limits.host)}:{limits.port}"
+        words = f"momentary serves {len(served)} of {len(tenants)} tenants at {address}"
+        serve(Dispatcher(served), limits, listener=listener, on_ready=lambda: announce(words))
+
+
+def _prepared(home: Path | None, *, environ: Mapping[str, str], file: Path | None) -> Settings:
+    """The settings, once the process logs and computes as a service does."""
+    write_logs("text")
+    keep_one_blas_thread()
+    settings = workspace_settings(home, environ=environ, file=file)
+    write_logs(settings.serve.log_format)
+    return settings
+
+
+def _addressed(limits: ServeSettings, *, host: str | None, port: int | None) -> ServeSettings:
+    """The settings, listening where the command line says."""
+    if host is not None:
+        limits = replace(limits, host=host)
+    return limits if port is None else replace(limits, port=port)
+
+
+@contextlib.contextmanager
+def _served(tenant: Tenant) -> Iterator[Served]:
+    limits, storage = tenant.settings.serve, tenant.settings.storage
+    with Workspace.open(tenant.settings.home, storage=storage) as workspace:
+        app = _Models(workspace).application(limits)
+        with Upkeep(workspace, storage, clock_us=clock_us):
+            yield Served(app=app, settings=limits)
 
 
 class _Models:
@@ -88,6 +158,8 @@ class _Models:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
+        if finish_pending(workspace, now_us=clock_us()):
+            _LOGGER.warning("an erasure that was cut off is finished now")
         self.read()
 
     def read(self) -> None:
@@ -96,6 +168,17 @@ class _Models:
         made = assortment_at_work(bundle, self._workspace)
         self.assortment, self.recommender, self.fallback = made
         self.version = bundle.version
+
+    def application(self, limits: ServeSettings) -> Application:
+        """What answers with them."""
+        return create_app(
+            self._workspace,
+            self.recommender,
+            model_version=self.version,
+            settings=limits,
+            fallback=self.fallback,
+            assortment=self.assortment,
+        )
 
 
 def _welcome(settings: ServeSettings, recommender: Recommender, *, version: str) -> str:

@@ -1,0 +1,156 @@
+"""Commands that look after the stored data."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+tenant = typer.Typer(
+    help="Several shops in one server, each with data, models and keys of its own.",
+    no_args_is_help=True,
+)
+_out = Console()
+
+Home = Annotated[
+    Path | None,
+    typer.Option(help="Workspace folder; MOMENTARY_HOME, or ./momentary-home.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def compact(
+    home: Home = None,
+    keep_days: Annotated[
+        int | None, typer.Option(help="Leave so many days in the live log; storage.keep_days.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Move old events and answers from the live log to Parquet; a service may run meanwhile.
+
+    Example: momentary compact --keep-days 30
+    """
+    from dataclasses import replace
+
+    from momentary.data.compaction import compact as move
+    from momentary.data.workspace import Workspace
+    from momentary.settings import workspace_settings
+
+    settings = workspace_settings(home, environ=os.environ)
+    storage = settings.storage
+    if keep_days is not None:
+        storage = replace(storage, keep_days=keep_days)
+    with Workspace.open(settings.home, storage=storage) as workspace:
+        done = move(
+            workspace,
+            now_us=time.time_ns() // 1000,
+            keep_days=storage.keep_days,
+            idempotency_days=storage.idempotency_days,
+        )
+    if json:
+        _print_json(done)
+        return
+    _out.print(
+        f"[bold]{done.events:,} events[/] and {done.exposures:,} answers older than "
+        f"{storage.keep_days} days moved to {done.segments} Parquet files."
+    )
+
+
+@tenant.command()
+def add(
+    name: Annotated[str, typer.Argument(help="Small letters, digits and hyphens.")],
+    home: Home = None,
+) -> None:
+    """Make a tenant, and print its admin key this once.
+
+    Example: momentary tenant add north
+    """
+    from momentary.serving.tenants import FOLDER, add_tenant
+    from momentary.settings import workspace_settings
+
+    settings = workspace_settings(home, environ=os.environ)
+    key = add_tenant(settings, name)
+    folder = settings.home / FOLDER / name
+    _out.print("The tenant's admin key; it is shown this once:")
+    _out.print(f"  {key}", soft_wrap=True, highlight=False)
+    _out.print("Import and train for it, then start the server again:", soft_wrap=True)
+    _out.print(f"  momentary import FILE --home {folder}", soft_wrap=True, highlight=False)
+    _out.print(f"  momentary train --home {folder}", soft_wrap=True, highlight=False)
+    _out.print("  momentary serve --tenants", soft_wrap=True, highlight=False)
+
+
+@tenant.command("list")
+def list_(home: Home = None, json: Json = False) -> None:
+    """Name the tenants, and what each one holds.
+
+    Example: momentary tenant list
+    """
+    from momentary.data.workspace import Workspace
+    from momentary.models.artifact import ModelStore
+    from momentary.serving.tenants import list_tenants
+    from momentary.settings import workspace_settings
+
+    rows = []
+    for each in list_tenants(workspace_settings(home, environ=os.environ)):
+        settings = each.settings
+        with Workspace.open(settings.home, storage=settings.storage) as workspace:
+            rows.append(
+                {
+                    "name": each.name,
+                    "items": workspace.catalog.count(),
+                    "models": len(ModelStore(workspace.models).versions()),
+                    "keys": len(settings.serve.api_keys),
+                }
+            )
+    if json:
+        _print_json(rows)
+        return
+    for row in rows:
+        _out.print(
+            f"[bold]{row['name']}[/]: {row['items']:,} items, {row['models']} models, "
+            f"{row['keys']} keys"
+        )
+    if not rows:
+        _out.print("There is no tenant; make one with momentary tenant add NAME.")
+
+
+@tenant.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="The tenant.")],
+    home: Home = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a tenant with all its data, models and keys; stop the server first.
+
+    Example: momentary tenant remove north
+    """
+    from momentary.serving.tenants import remove_tenant
+    from momentary.settings import workspace_settings
+
+    settings = workspace_settings(home, environ=os.environ)
+    if not yes:
+        typer.confirm(f"Delete {name} and everything that is its own?", abort=True)
+    remove_tenant(settings, name)
+    _out.print(f"{name} is gone.")
+
+
+def serve_tenants(
+    home: Path | None, *, host: str | None, port: int | None, config: Path | None
+) -> None:
+    """Serve every tenant of a folder."""
+    from momentary.serving.startup import start_tenants
+
+    def plain(text: str) -> None:
+        _out.print(text, soft_wrap=True, markup=False, highlight=False)
+
+    start_tenants(home, file=config, host=host, port=port, environ=os.environ, announce=plain)
+
+
+def _print_json(value: object) -> None:
+    import msgspec
+
+    typer.echo(msgspec.json.encode(value).decode())
