@@ -161,6 +161,12 @@ def _sign(row: Row) -> str:
 
 
 def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"
+    """The commit, "-dirty" where a file other than the results differs from it."""
+    found = _git("describe", "--always", "--abbrev=12")
+    changed = _git("status", "--porcelain", "--", ".", ":!benchmarks/results")
+    return f"{found or 'unknown'}{'-dirty' if changed else ''}"
+
+
+def _git(*command: str) -> str:
+    found = subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    return found.stdout.strip()
