@@ -1,20 +1,39 @@
-"""Servers that several rooms' tests need; they start when the first test asks for them."""
+"""What several rooms' tests need: a command, and servers that start when the first test asks."""
 
 from __future__ import annotations
 
 import itertools
+import sys
 from contextlib import closing
 
 import psycopg
 import pytest
 
 from benchmarks.servers import MissingServerError, PostgresServer, RedisServer
+from momentary import cli
 from momentary.data.postgresql import PostgresDatabase
 from momentary.data.workspace import Workspace
 from momentary.settings import StorageSettings
 
 _SCHEMAS = itertools.count()
 _KEPT = ("alembic_version", "log_version", "pulse")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run one command; returns exit code, standard output, standard error."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["momentary", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -28,23 +28,6 @@ COMMANDS = (
 )
 
 
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run one command; returns exit code, standard output, standard error."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["momentary", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code or 0
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
-
-
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """Three weeks of simulated clicks by ten visitors who walk up the shelf."""

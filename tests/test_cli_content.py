@@ -3,7 +3,6 @@
 import io
 import itertools
 import json
-import sys
 import wave
 import zipfile
 
@@ -11,25 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from momentary import cli
 from momentary.errors import SettingsError
 
 COLOURS = {"red": (200, 20, 30), "blue": (20, 40, 210), "green": (20, 170, 40)}
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["momentary", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code or 0
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
 
 
 @pytest.fixture

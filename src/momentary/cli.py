@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from momentary import __version__, cli_content, cli_moments, cli_storage
+from momentary.cli_shared import (
+    Count,
+    Home,
+    Json,
+    Seed,
+    bars,
+    open_workspace,
+    print_json,
+    stderr,
+    stdout,
+)
 from momentary.errors import MomentaryError, SettingsError
 
 if TYPE_CHECKING:
+    from momentary.cli_shared import Bars
     from momentary.data.sessions import SessionLog
     from momentary.data.workspace import Workspace
     from momentary.evaluation.trials import Task
@@ -26,9 +35,8 @@ if TYPE_CHECKING:
     from momentary.models.protocol import Scorer
     from momentary.recommend.descriptions import Content
     from momentary.recommend.pipeline import Recommender
-    from momentary.types import IntArray, Progress, Recommendation
+    from momentary.types import IntArray, Recommendation
 
-    Bars = Callable[[str], Progress]
 
 app = typer.Typer(
     name="momentary",
@@ -41,14 +49,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_moments.app, name="moments")
 app.add_typer(cli_storage.tenant, name="tenant")
-_out = Console()
-_err = Console(stderr=True)
 
-Home = Annotated[
-    Path | None,
-    typer.Option(help="Workspace folder; MOMENTARY_HOME, or ./momentary-home.", show_default=False),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="A model setting, such as epochs=5; may be repeated."),
@@ -62,7 +63,6 @@ Models = Annotated[
 ]
 Days = Annotated[float, typer.Option(help="The last so many days of the events are the test.")]
 MinEvents = Annotated[int, typer.Option(help="Leave out items with fewer training events.")]
-Seed = Annotated[int, typer.Option(help="Draws everything that chance decides.")]
 ReadContent = Annotated[
     str,
     typer.Option(
@@ -70,7 +70,6 @@ ReadContent = Annotated[
         help="How feature_rnn reads the catalogue's texts: words, or sentences (extra offline).",
     ),
 ]
-Count = Annotated[int, typer.Option("-k", help="How many items.")]
 
 
 def main() -> None:
@@ -82,15 +81,15 @@ def main() -> None:
     except MomentaryError as error:
         if debug:
             raise
-        _err.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
+        stderr.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        _err.print("Stopped.")
+        stderr.print("Stopped.")
         sys.exit(130)
     except Exception as error:
         if debug:
             raise
-        _err.print(
+        stderr.print(
             f"[bold red]Unexpected error:[/] {type(error).__name__}: {escape(str(error))} "
             "(run again with --debug and report what it prints)",
             soft_wrap=True,
@@ -129,8 +128,8 @@ def demo(
     """
     from momentary.demo import run_demo
 
-    with _bars() as bar:
-        run_demo(home, console=_out, bar=bar)
+    with bars() as bar:
+        run_demo(home, console=stdout, bar=bar)
     if serve:
         _serve(home, port=port, host="127.0.0.1")
 
@@ -150,10 +149,10 @@ def doctor(
 
     reports = [examine(file) for file in files]
     if json:
-        _print_json(msgspec.to_builtins(reports))
+        print_json(msgspec.to_builtins(reports))
         return
     for report in reports:
-        _out.print(render(report))
+        stdout.print(render(report))
 
 
 @app.command("import")
@@ -199,21 +198,21 @@ def import_(
     )
     settings = workspace_settings(home, environ=os.environ)
     opening = Workspace.open(settings.home, create=True, storage=settings.storage)
-    with opening as workspace, _bars() as bar:
+    with opening as workspace, bars() as bar:
         report = import_files(workspace, files, layouts=layouts, progress=bar("import"))
     if json:
-        _print_json(msgspec.to_builtins(report))
+        print_json(msgspec.to_builtins(report))
         return
-    _out.print(
+    stdout.print(
         f"{report.rows:,} rows read in {report.seconds:.1f} s: "
         f"[bold]{report.events_added:,} events added[/], {report.duplicates:,} were there already; "
         f"{report.items_added:,} items added, {report.items_updated:,} updated."
     )
     if report.skipped:
-        _out.print(f"{report.skipped:,} rows name no item and were passed over.")
+        stdout.print(f"{report.skipped:,} rows name no item and were passed over.")
     if report.rejects:
         where = ", ".join(str(file) for file in report.reject_files)
-        _out.print(f"[yellow]{report.rejects:,} rows were set aside[/], with reasons, in {where}")
+        stdout.print(f"[yellow]{report.rejects:,} rows were set aside[/], with reasons, in {where}")
 
 
 @app.command()
@@ -256,15 +255,15 @@ def train(
     from momentary.models.training import train as train_bundle
 
     scorer = make(model, _model_settings([model], settings, config)[model])
-    with _workspace(home) as workspace:
+    with open_workspace(home) as workspace:
         log = keep_items(workspace_sessions(workspace), min_events=min_item_events)
         rng = np.random.default_rng(seed)
-        kept = Checkpoints(workspace.root / "checkpoints", announce=_err.print)
+        kept = Checkpoints(workspace.root / "checkpoints", announce=stderr.print)
         try:
             course = Course(workers=workers, holdout=holdout, patience=patience, checkpoints=kept)
         except ValueError as error:
             raise SettingsError(str(error)) from error
-        with _bars() as bar:
+        with bars() as bar:
             log = _described([scorer], workspace, log, content=content, bar=bar, new_items=True)
             bundle = train_bundle(
                 log, scorer, rng=rng, progress=bar(f"train {model}"), course=course
@@ -278,14 +277,14 @@ def train(
             store.promote(version)
     facts = {"version": version, "promoted": promote, **bundle.facts}
     if json:
-        _print_json(facts)
+        print_json(facts)
         return
-    _out.print(
+    stdout.print(
         f"[bold]{version}[/] learned {facts['items']:,} items from {facts['events']:,} events in "
         f"{facts['sessions']:,} sessions ({facts['from'][:10]} to {facts['to'][:10]}), "
         f"{facts['fit_cpu_s']:.1f} CPU seconds."
     )
-    _out.print("It answers now: momentary serve" if promote else "Promote it by training again.")
+    stdout.print("It answers now: momentary serve" if promote else "Promote it by training again.")
 
 
 @app.command()
@@ -329,7 +328,7 @@ def evaluate(
         )
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    with _workspace(home) as workspace, _bars() as bar:
+    with open_workspace(home) as workspace, bars() as bar:
         log = workspace_sessions(workspace)
         split = split_last_days(log, days, min_item_events=min_item_events)
         _described(list(made.values()), workspace, split.train, content=content, bar=bar)
@@ -346,12 +345,12 @@ def evaluate(
         if plot:
             board.plot(plot if len(trial.boards) == 1 else plot.with_stem(f"{plot.stem}-{name}"))
         if not json:
-            _out.print(board.render(wide=_out.width >= 120))
-            _out.print()
+            stdout.print(board.render(wide=stdout.width >= 120))
+            stdout.print()
     if json:
-        _print_json(msgspec.to_builtins({"audit": split.audit, "boards": trial.boards}))
+        print_json(msgspec.to_builtins({"audit": split.audit, "boards": trial.boards}))
     else:
-        _out.print(
+        stdout.print(
             f"{split.audit.unknown_items:,} test events of items that training never saw are left "
             "out. Ties count against a model."
         )
@@ -392,10 +391,10 @@ def tune(
         )
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    with _workspace(home) as workspace:
+    with open_workspace(home) as workspace:
         past = split_last_days(workspace_sessions(workspace), days).train
         split = split_last_days(past, validation_days, min_item_events=min_item_events)
-        with _bars() as bar:
+        with bars() as bar:
 
             def describe(scorer: Scorer) -> None:
                 _described([scorer], workspace, split.train, content=content, bar=bar)
@@ -411,12 +410,12 @@ def tune(
     if write:
         write.write_text(found.to_toml(), encoding="utf-8")
     if json:
-        _print_json(msgspec.to_builtins(found, enc_hook=str))
+        print_json(msgspec.to_builtins(found, enc_hook=str))
         return
     _print_trials(found, wanted=f"{metric}@20")
-    _out.print(escape(found.to_toml().rstrip()))
+    stdout.print(escape(found.to_toml().rstrip()))
     if write:
-        _out.print(f"Written. Train with it: momentary train -m {model} --config {write}")
+        stdout.print(f"Written. Train with it: momentary train -m {model} --config {write}")
 
 
 @app.command()
@@ -450,7 +449,7 @@ def recommend(
     session = Sessions.from_lists([[at for at in known if at >= 0]], users=users)
     found = recommender.recommend(session, k=k, rules=conditions)[0]
     if unknown:
-        _err.print(f"The model does not know {escape(', '.join(unknown))}.")
+        stderr.print(f"The model does not know {escape(', '.join(unknown))}.")
     _print_items(found, recommender, json=json)
 
 
@@ -487,10 +486,10 @@ def key(
     from momentary.settings import new_api_key
 
     made, entry = new_api_key(scopes)
-    _out.print("Give this to the caller; it is shown this once:")
-    _out.print(f"  {made}", soft_wrap=True, highlight=False)
-    _out.print("Keep this in the settings, under \\[serve]:")
-    _out.print(f'  api_keys = \\["{entry}"]', soft_wrap=True, highlight=False)
+    stdout.print("Give this to the caller; it is shown this once:")
+    stdout.print(f"  {made}", soft_wrap=True, highlight=False)
+    stdout.print("Keep this in the settings, under \\[serve]:")
+    stdout.print(f'  api_keys = \\["{entry}"]', soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -514,7 +513,7 @@ def erase(
     from momentary.data.erasure import person_of
     from momentary.models.artifact import ModelStore
 
-    with _workspace(home) as workspace:
+    with open_workspace(home) as workspace:
         receipt = erase_person(
             workspace,
             person_of(workspace, user),
@@ -522,19 +521,19 @@ def erase(
             models=ModelStore(workspace.models).versions(),
         )
     if json:
-        _print_json(msgspec.to_builtins(receipt))
+        print_json(msgspec.to_builtins(receipt))
         return
-    _out.print(
+    stdout.print(
         f"[bold]{receipt.events:,} events[/] and {receipt.exposures:,} answers are gone; "
         f"receipt {receipt.receipt_id}."
     )
     if receipt.models:
         until = datetime.fromtimestamp(receipt.retrain_by_us / 1e6, tz=UTC)
-        _out.print(
+        stdout.print(
             f"{len(receipt.models)} models learned before: train anew and delete them by "
             f"{until:%d %B %Y}."
         )
-    _out.print("The files that you imported are not touched: delete the user there, too.")
+    stdout.print("The files that you imported are not touched: delete the user there, too.")
 
 
 for content_command in (
@@ -580,7 +579,7 @@ def _described(
         progress=bar("read the catalogue"),
     )
     if not features:
-        _err.print("The catalogue says nothing of the items: feature_rnn reads their ids alone.")
+        stderr.print("The catalogue says nothing of the items: feature_rnn reads their ids alone.")
         return log
     for each in reading:
         each.describe(features)
@@ -597,22 +596,14 @@ def _serve(
     from momentary.serving.startup import start
 
     # Printed as it is: a command that is wrapped or coloured cannot be pasted.
-    plain = partial(_out.print, soft_wrap=True, markup=False, highlight=False)
+    plain = partial(stdout.print, soft_wrap=True, markup=False, highlight=False)
     start(home, file=config, host=host, port=port, environ=os.environ, announce=plain)
-
-
-def _workspace(home: Path | None) -> Workspace:
-    from momentary.data.workspace import Workspace
-    from momentary.settings import workspace_settings
-
-    settings = workspace_settings(home, environ=os.environ)
-    return Workspace.open(settings.home, storage=settings.storage)
 
 
 def _recommender(home: Path | None, model: str) -> tuple[Recommender, Bundle]:
     from momentary.models.artifact import ModelStore
 
-    with _workspace(home) as workspace:
+    with open_workspace(home) as workspace:
         bundle = ModelStore(workspace.models).load(model)
         return cli_content.recommender_of(workspace, bundle), bundle
 
@@ -628,7 +619,7 @@ def _place(bundle: Bundle, user: str) -> IntArray:
         )
     place = scorer.places([f"u:{user}"])
     if place[0] < 0:
-        _err.print(f"The model does not know {escape(user)}.")
+        stderr.print(f"The model does not know {escape(user)}.")
     return place
 
 
@@ -665,19 +656,13 @@ def _pair(text: str, option: str) -> tuple[str, str]:
     return name, value
 
 
-def _print_json(value: object) -> None:
-    import msgspec
-
-    typer.echo(msgspec.json.encode(value).decode())
-
-
 def _print_items(found: list[Recommendation], recommender: Recommender, *, json: bool) -> None:
     from rich.table import Table
 
     if json:
         import msgspec
 
-        _print_json(msgspec.to_builtins(found))
+        print_json(msgspec.to_builtins(found))
         return
     table = Table(box=None, header_style="dim", pad_edge=False)
     for column in ("", "item", "name", "why"):
@@ -688,7 +673,7 @@ def _print_items(found: list[Recommendation], recommender: Recommender, *, json:
         table.add_row(
             str(each.rank), escape(each.item_id), escape(name), escape("; ".join(each.reasons))
         )
-    _out.print(table)
+    stdout.print(table)
 
 
 def _print_trials(found: Tuned, *, wanted: str) -> None:
@@ -708,11 +693,11 @@ def _print_trials(found: Tuned, *, wanted: str) -> None:
             f"{each.seconds:.1f}",
             escape(", ".join(f"{name}={_short(value)}" for name, value in each.settings.items())),
         )
-    _out.print(table)
+    stdout.print(table)
     lost = {
         name: sum(each.outcome == name for each in found.tried) for name in ("pruned", "failed")
     }
-    _out.print(
+    stdout.print(
         f"{len(done)} trials ran to their end, {lost['pruned']} were given up early, "
         f"{lost['failed']} failed; all stand in {found.log}",
         soft_wrap=True,
@@ -721,28 +706,3 @@ def _print_trials(found: Tuned, *, wanted: str) -> None:
 
 def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-@contextmanager
-def _bars() -> Iterator[Bars]:
-    """Progress bars on standard error; give one a name to get its `Progress`."""
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Drawn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Drawn(*columns, console=_err, transient=True) as drawn:
-
-        def bar(what: str) -> Progress:
-            row = drawn.add_task(what, total=None, note="")
-
-            def tell(done: int, total: int, note: str = "") -> None:
-                drawn.update(row, completed=done, total=total, note=note, visible=done < total)
-
-            return tell
-
-        yield bar

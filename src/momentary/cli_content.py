@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from momentary.cli_shared import (
+    Count,
+    Home,
+    Json,
+    bars,
+    one_bar,
+    open_workspace,
+    print_json,
+    stderr,
+    stdout,
+)
 from momentary.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -23,17 +32,7 @@ if TYPE_CHECKING:
     from momentary.recommend.assortment import Assortment
     from momentary.recommend.content import ContentIndex
     from momentary.recommend.pipeline import Recommender
-    from momentary.types import FloatArray, Item, Progress, Recommendation, Sessions
-
-console = Console(stderr=True)
-_out = Console()
-
-Home = Annotated[
-    Path | None,
-    typer.Option(help="Workspace folder; MOMENTARY_HOME, or ./momentary-home.", show_default=False),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Count = Annotated[int, typer.Option("-k", help="How many items.")]
+    from momentary.types import FloatArray, Item, Recommendation, Sessions
 
 
 def encode(
@@ -67,10 +66,10 @@ def encode(
     from momentary.encoders.store import FILE, VectorStore
 
     found: dict[str, Any] = {}
-    with _workspace(home) as workspace:
+    with open_workspace(home) as workspace:
         items = list(workspace.catalog.items())
         allowed = _places(places or [], url or [], refetch=refetch)
-        with VectorStore(workspace.root / FILE) as store, _bars() as bar:
+        with VectorStore(workspace.root / FILE) as store, bars() as bar:
             for modality in _modalities(only or [], items, has_files=bool(places)):
                 kit = load_kit(modality, text_model=text_model)
                 told = bar(f"encode {modality}")
@@ -81,7 +80,7 @@ def encode(
                     report = _added(report, tracks)
                 found[modality] = _facts(kit, report)
     if json:
-        _print_json(found)
+        print_json(found)
         return
     _print_encoded(found)
 
@@ -104,7 +103,7 @@ def search(
     given = [each for each in (" ".join(words or []), picture, sound) if each]
     if len(given) != 1:
         raise SettingsError("Give words, --picture or --sound, one of the three.")
-    with _workspace(home) as workspace:
+    with open_workspace(home) as workspace:
         file = workspace.root / FILE
         if picture or sound:
             query = _seen("image", picture) if picture else _seen("audio", cast("Path", sound))
@@ -112,7 +111,7 @@ def search(
         else:
             found, note = find_by_text(workspace.catalog, file, str(given[0]), k=k)
             if note:
-                console.print(note, markup=False)
+                stderr.print(note, markup=False)
         _print_items(found, workspace, json=json)
 
 
@@ -132,7 +131,7 @@ def similar(
     """
     from momentary.recommend.alike import AlikeConfig, items_like
 
-    with _workspace(home) as workspace:
+    with open_workspace(home) as workspace:
         recommender, index = _known(workspace, model)
         found = items_like(
             item,
@@ -161,7 +160,7 @@ def cold(
     from momentary.models.artifact import ModelStore
     from momentary.recommend.newcomers import newcomers
 
-    with _workspace(home) as workspace:
+    with open_workspace(home) as workspace:
         bundle = ModelStore(workspace.models).load(model)
         if bundle.placement is None:
             raise SettingsError(
@@ -171,7 +170,7 @@ def cold(
         recommender, found = _assembled(workspace, bundle)
         listed = newcomers(found, recommender, k=k)
     if json:
-        _print_json(msgspec.to_builtins(listed))
+        print_json(msgspec.to_builtins(listed))
         return
     total = 0 if found.placed is None else len(found.placed)
     table = Table(box=None, header_style="dim", pad_edge=False)
@@ -181,8 +180,8 @@ def cold(
         why, rank = escape("; ".join(each.reasons)), f"{each.rank_after:,} of {each.items:,}"
         name, like = each.name or each.item_id, each.like_name or each.like
         table.add_row(escape(name), f"{each.confidence:.0%}", escape(like), rank, why)
-    _out.print(table)
-    _out.print(f"{total:,} items that the model has never seen have a place.")
+    stdout.print(table)
+    stdout.print(f"{total:,} items that the model has never seen have a place.")
 
 
 def playlist(
@@ -217,7 +216,7 @@ def playlist(
         gaps = {name: int(count) for name, count in map(_pair, apart or [])}
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    with _workspace(home) as workspace:
+    with open_workspace(home) as workspace:
         if not (workspace.root / FILE).is_file():
             raise SettingsError("Nothing is encoded yet; run: momentary encode")
         _, index = _known(workspace, "prod")
@@ -233,12 +232,12 @@ def playlist(
         )
         made = walk(index, wanted, facts=workspace.catalog.table)
         if json:
-            _print_json(msgspec.to_builtins(made))
+            print_json(msgspec.to_builtins(made))
             return
         _print_items(list(made.items), workspace, json=False)
     if len(made.items) < length:
-        console.print(f"{len(made.items)} of {length}: nothing more may stand on it.")
-    console.print(f"smoothness {made.smoothness:.2f}, spread {made.spread:.2f}")
+        stderr.print(f"{len(made.items)} of {length}: nothing more may stand on it.")
+    stderr.print(f"smoothness {made.smoothness:.2f}, spread {made.spread:.2f}")
 
 
 def dissect(
@@ -256,7 +255,6 @@ def dissect(
     Example: momentary dissect clips --labels items.csv --source fold --to report.html
     """
     import numpy as np
-    from rich.progress import Progress
 
     from momentary.dissection.report import render
     from momentary.dissection.sounds import as_mp3, read_collection
@@ -266,12 +264,7 @@ def dissect(
     from momentary.models.audio_network import AudioNetworkConfig
 
     mel = MelConfig()
-    with Progress(console=console, transient=True) as bars:
-        row = bars.add_task("dissect", total=None)
-
-        def tell(done: int, total: int, note: str = "") -> None:
-            bars.update(row, completed=done, total=total, description=f"dissect {note}")
-
+    with one_bar("dissect") as tell:
         limits = AudioLimits(excerpts=1)
         found = read_collection(
             folder, labels, columns=(label, source), mel=mel, limits=limits, progress=tell
@@ -292,7 +285,7 @@ def dissect(
     )
     to.write_text(page, encoding="utf-8")
     for each in found.set_aside:
-        console.print(f"set aside: {each}", markup=False)
+        stderr.print(f"set aside: {each}", markup=False)
     for layer in study.layers:
         share = layer.answers["maximum"].share
         verdict = "far beyond" if layer.claim("maximum") else "not beyond"
@@ -364,14 +357,14 @@ def _facts(kit: Kit, report: EncodeReport) -> dict[str, Any]:
 def _print_encoded(found: dict[str, Any]) -> None:
     for modality, facts in found.items():
         aside = facts["set_aside"]
-        _out.print(
+        stdout.print(
             f"[bold]{modality}[/]: {facts['encoded']:,} encoded, {facts['known']:,} known, "
             f"{len(aside):,} set aside ({escape(', '.join(facts['encoders'].values()))})"
         )
         if facts["remedy"]:
-            console.print(f"[yellow]{modality}[/]: {escape(facts['remedy'])}", soft_wrap=True)
+            stderr.print(f"[yellow]{modality}[/]: {escape(facts['remedy'])}", soft_wrap=True)
         for each in aside:
-            console.print(f"  set aside: {each['item_id']}: {each['reason']}", markup=False)
+            stderr.print(f"  set aside: {each['item_id']}: {each['reason']}", markup=False)
 
 
 def _seen(modality: Modality, file: Path) -> dict[str, FloatArray]:
@@ -389,14 +382,6 @@ def _pair(text: str) -> tuple[str, str]:
     if not (name and equals and value):
         raise SettingsError(f"{text!r} is not NAME=VALUE.")
     return name, value
-
-
-def _workspace(home: Path | None) -> Workspace:
-    from momentary.data.workspace import Workspace
-    from momentary.settings import workspace_settings
-
-    settings = workspace_settings(home, environ=os.environ)
-    return Workspace.open(settings.home, storage=settings.storage)
 
 
 def with_placement(workspace: Workspace, bundle: Bundle, sessions: Sessions, **how: Any) -> Bundle:  # noqa: ANN401
@@ -454,7 +439,7 @@ def _print_items(found: list[Recommendation], workspace: Workspace, *, json: boo
     from rich.table import Table
 
     if json:
-        _print_json(msgspec.to_builtins(found))
+        print_json(msgspec.to_builtins(found))
         return
     table = Table(box=None, header_style="dim", pad_edge=False)
     for column in ("", "item", "name", "why"):
@@ -463,28 +448,4 @@ def _print_items(found: list[Recommendation], workspace: Workspace, *, json: boo
     for each, name in zip(found, names, strict=True):
         why = escape("; ".join(each.reasons))
         table.add_row(str(each.rank), escape(each.item_id), escape(name or ""), why)
-    _out.print(table)
-
-
-def _print_json(value: object) -> None:
-    import msgspec
-
-    typer.echo(msgspec.json.encode(value).decode())
-
-
-@contextmanager
-def _bars() -> Iterator[Any]:
-    """Progress bars on standard error; give one a name to get its `Progress`."""
-    from rich.progress import Progress as Drawn
-
-    with Drawn(console=console, transient=True) as drawn:
-
-        def bar(what: str) -> Progress:
-            row = drawn.add_task(what, total=None)
-
-            def tell(done: int, total: int, note: str = "") -> None:
-                drawn.update(row, completed=done, total=total, description=f"{what} {note}")
-
-            return tell
-
-        yield bar
+    stdout.print(table)

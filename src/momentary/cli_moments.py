@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from momentary.cli_shared import Json, Seed, one_bar, print_json, stdout
 from momentary.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from momentary.moments.results import EffectTable
-    from momentary.types import Progress
 
 app = typer.Typer(
     help="What in a picture moves people, at which moment, and how sure we are.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
-_out = Console()
-_err = Console(stderr=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Table = Annotated[Path, typer.Argument(help="Effects, as `moments effects --out` writes them.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Write the result to this file.")]
-Seed = Annotated[int, typer.Option(help="Draws everything that chance decides.")]
 Events = Annotated[Path, typer.Argument(help="Events as Parquet, with the columns of Event.")]
 Versions = Annotated[
     Path, typer.Option(help="Parquet: item_id, picture, since_us: when which picture was shown.")
@@ -59,8 +52,8 @@ def example(
 
     config = ExampleConfig(items=items, impressions=impressions)
     for written in write_example(folder, rng=np.random.default_rng(seed), config=config):
-        _out.print(str(written), soft_wrap=True, highlight=False)
-    _out.print("Everything in it is simulated.")
+        stdout.print(str(written), soft_wrap=True, highlight=False)
+    stdout.print("Everything in it is simulated.")
 
 
 @app.command()
@@ -77,7 +70,7 @@ def measure(
     from momentary.moments.attributes import ATTRIBUTES
     from momentary.moments.gallery import Gallery, measure_all, write_measured
 
-    with _bar("measure") as progress:
+    with one_bar("measure") as progress:
         measured = measure_all(Gallery(pictures), threads=threads, progress=progress)
     if out:
         write_measured(measured, out)
@@ -93,16 +86,16 @@ def measure(
         "noisy": measured.noisy,
     }
     if json:
-        _print_json(facts)
+        print_json(facts)
         return
-    _out.print(f"{len(measured.pictures):,} pictures measured, {len(measured.aside)} set aside.")
+    stdout.print(f"{len(measured.pictures):,} pictures measured, {len(measured.aside)} set aside.")
     for name, why in measured.aside[:10]:
-        _out.print(f"  {escape(name)}: {escape(why)}")
+        stdout.print(f"  {escape(name)}: {escape(why)}")
     if not measured.stability:
-        _out.print("Too few pictures to tell which attributes survive re-encoding.")
+        stdout.print("Too few pictures to tell which attributes survive re-encoding.")
     for name in measured.noisy:
         jpeg, half = measured.stability[name]
-        _out.print(
+        stdout.print(
             f"[yellow]{name} is noisy: measured again it correlates by {jpeg:.2f} after JPEG and "
             f"{half:.2f} after half the size; a report marks it.[/]"
         )
@@ -150,7 +143,7 @@ def validate(
         events, versions, attributes, facts=facts, outcome=outcome, placebos=placebos, seed=seed
     )
     if json:
-        _print_json(
+        print_json(
             [
                 {"outcome": f.outcome, "placebo_p": f.placebo_p, "divergence_p": f.divergence_p}
                 for f in table.fits
@@ -161,9 +154,9 @@ def validate(
         tests = (("swapped pictures", fit.placebo_p), ("agreement of the rungs", fit.divergence_p))
         for name, p in tests:
             said = "not possible here" if p is None else f"p = {p:.3f}"
-            _out.print(f"{fit.outcome}: {name}: {said}")
+            stdout.print(f"{fit.outcome}: {name}: {said}")
     for warning in table.warnings:
-        _out.print(f"[yellow]{escape(warning)}[/]")
+        stdout.print(f"[yellow]{escape(warning)}[/]")
 
 
 @app.command()
@@ -181,7 +174,7 @@ def promotions(
     from momentary.data.datasets import complete_journey_folder
     from momentary.moments.promotions import promotion_effects
 
-    with _bar("promotions") as progress:
+    with one_bar("promotions") as progress:
         table = promotion_effects(folder or complete_journey_folder(), progress=progress)
     _tell(table, out=out, json=json)
 
@@ -218,9 +211,9 @@ def decide(
         typer.echo(msgspec.json.encode(card, enc_hook=plain).decode())
         return
     for each in card.influences:
-        _out.print(f"{each.part}: {each.share:.0%} ({each.low:.0%} to {each.high:.0%})")
+        stdout.print(f"{each.part}: {each.share:.0%} ({each.low:.0%} to {each.high:.0%})")
     for line in card.words:
-        _out.print(escape(line))
+        stdout.print(escape(line))
 
 
 @app.command()
@@ -258,8 +251,8 @@ def whatif(
         typer.echo(msgspec.json.encode(lift, enc_hook=plain).decode())
         return
     if not edited.reached:
-        _out.print("[yellow]The edit cannot go that far; this is the nearest that it reaches.[/]")
-    _out.print(escape(lift.words))
+        stdout.print("[yellow]The edit cannot go that far; this is the nearest that it reaches.[/]")
+    stdout.print(escape(lift.words))
 
 
 @app.command()
@@ -293,13 +286,13 @@ def plan(
         raise SettingsError(str(error)) from error
     made = make_plan(config)
     if json:
-        _print_json({**msgspec.to_builtins(made), "sample_ratio_p": p})
+        print_json({**msgspec.to_builtins(made), "sample_ratio_p": p})
         return
     for line in made.words:
-        _out.print(escape(line))
+        stdout.print(escape(line))
     if p is not None:
         alarm = "[red]ALARM: stop and look for the fault[/]" if p < 0.01 else "no alarm"
-        _out.print(f"Sample ratio: p = {p:.3g}, valid however often you look: {alarm}.")
+        stdout.print(f"Sample ratio: p = {p:.3g}, valid however often you look: {alarm}.")
 
 
 @app.command()
@@ -329,7 +322,7 @@ def report(
     shown = None
     if pictures:
         gallery = Gallery(pictures)
-        with _bar("measure") as progress:
+        with one_bar("measure") as progress:
             measured = (
                 read_measured(attributes) if attributes else measure_all(gallery, progress=progress)
             )
@@ -344,11 +337,11 @@ def report(
     write_report(found, out, pictures=shown)
     write_table(found, out.with_suffix(".json"))
     if json:
-        _print_json({"page": str(out), "summary": summary(found)})
+        print_json({"page": str(out), "summary": summary(found)})
         return
     for line in summary(found):
-        _out.print(escape(line))
-    _out.print(f"Written: {out} and {out.with_suffix('.json')}", soft_wrap=True)
+        stdout.print(escape(line))
+    stdout.print(f"Written: {out} and {out.with_suffix('.json')}", soft_wrap=True)
 
 
 def _estimate(
@@ -380,7 +373,7 @@ def _estimate(
     except ValueError as error:
         raise SettingsError(str(error)) from error
     measured = read_measured(attributes)
-    with _bar("count") as progress:
+    with one_bar("count") as progress:
         spells = collect(_parquet(events), _parquet(versions), progress=progress)
     pictures = PictureTable(
         pictures=measured.pictures,
@@ -389,7 +382,7 @@ def _estimate(
         noisy=measured.noisy,
     )
     known = item_facts(_parquet(facts)) if facts else None
-    with _bar("fit") as progress:
+    with one_bar("fit") as progress:
         return (
             ImageEffects(design)
             .fit(spells, pictures, known, rng=np.random.default_rng(seed), progress=progress)
@@ -407,9 +400,9 @@ def _tell(table: EffectTable, *, out: Path | None, json: bool) -> None:
         typer.echo(table_json(table).decode())
         return
     for line in (*summary(table), *table.warnings):
-        _out.print(escape(line))
+        stdout.print(escape(line))
     if out:
-        _out.print(f"Written. Draw it: momentary moments report {out}", soft_wrap=True)
+        stdout.print(f"Written. Draw it: momentary moments report {out}", soft_wrap=True)
 
 
 def _parquet(file: Path) -> pa.Table:
@@ -439,22 +432,3 @@ def _counts(text: str) -> list[int]:
     except ValueError as error:
         raise SettingsError(f"--seen {text!r} is not two counts such as 5020,4980.") from error
     return [old, new]
-
-
-def _print_json(value: object) -> None:
-    import msgspec
-
-    typer.echo(msgspec.json.encode(value).decode())
-
-
-@contextmanager
-def _bar(what: str) -> Iterator[Progress]:
-    from rich.progress import Progress as Drawn
-
-    with Drawn(console=_err, transient=True) as drawn:
-        row = drawn.add_task(what, total=None)
-
-        def tell(done: int, total: int, note: str = "") -> None:
-            drawn.update(row, completed=done, total=total, description=f"{what} {note}")
-
-        yield tell

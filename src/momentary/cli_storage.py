@@ -8,19 +8,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from momentary.cli_shared import Home, Json, print_json, stdout
 
 tenant = typer.Typer(
     help="Several shops in one server, each with data, models and keys of its own.",
     no_args_is_help=True,
 )
-_out = Console()
-
-Home = Annotated[
-    Path | None,
-    typer.Option(help="Workspace folder; MOMENTARY_HOME, or ./momentary-home.", show_default=False),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 def compact(
@@ -52,9 +46,9 @@ def compact(
             idempotency_days=storage.idempotency_days,
         )
     if json:
-        _print_json(done)
+        print_json(done)
         return
-    _out.print(
+    stdout.print(
         f"[bold]{done.events:,} events[/] and {done.exposures:,} answers older than "
         f"{storage.keep_days} days moved to {done.segments} Parquet files."
     )
@@ -75,12 +69,12 @@ def add(
     settings = workspace_settings(home, environ=os.environ)
     key = add_tenant(settings, name)
     folder = settings.home / FOLDER / name
-    _out.print("The tenant's admin key; it is shown this once:")
-    _out.print(f"  {key}", soft_wrap=True, highlight=False)
-    _out.print("Import and train for it, then start the server again:", soft_wrap=True)
-    _out.print(f"  momentary import FILE --home {folder}", soft_wrap=True, highlight=False)
-    _out.print(f"  momentary train --home {folder}", soft_wrap=True, highlight=False)
-    _out.print("  momentary serve --tenants", soft_wrap=True, highlight=False)
+    stdout.print("The tenant's admin key; it is shown this once:")
+    stdout.print(f"  {key}", soft_wrap=True, highlight=False)
+    stdout.print("Import and train for it, then start the server again:", soft_wrap=True)
+    stdout.print(f"  momentary import FILE --home {folder}", soft_wrap=True, highlight=False)
+    stdout.print(f"  momentary train --home {folder}", soft_wrap=True, highlight=False)
+    stdout.print("  momentary serve --tenants", soft_wrap=True, highlight=False)
 
 
 @tenant.command("list")
@@ -107,15 +101,15 @@ def list_(home: Home = None, json: Json = False) -> None:
                 }
             )
     if json:
-        _print_json(rows)
+        print_json(rows)
         return
     for row in rows:
-        _out.print(
+        stdout.print(
             f"[bold]{row['name']}[/]: {row['items']:,} items, {row['models']} models, "
             f"{row['keys']} keys"
         )
     if not rows:
-        _out.print("There is no tenant; make one with momentary tenant add NAME.")
+        stdout.print("There is no tenant; make one with momentary tenant add NAME.")
 
 
 @tenant.command()
@@ -135,7 +129,7 @@ def remove(
     if not yes:
         typer.confirm(f"Delete {name} and everything that is its own?", abort=True)
     remove_tenant(settings, name)
-    _out.print(f"{name} is gone.")
+    stdout.print(f"{name} is gone.")
 
 
 def serve_tenants(
@@ -145,12 +139,6 @@ def serve_tenants(
     from momentary.serving.startup import start_tenants
 
     def plain(text: str) -> None:
-        _out.print(text, soft_wrap=True, markup=False, highlight=False)
+        stdout.print(text, soft_wrap=True, markup=False, highlight=False)
 
     start_tenants(home, file=config, host=host, port=port, environ=os.environ, announce=plain)
-
-
-def _print_json(value: object) -> None:
-    import msgspec
-
-    typer.echo(msgspec.json.encode(value).decode())

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import sys
+from functools import partial
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -24,18 +25,9 @@ from tests.moments.pictures import drawn, made_up_table
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["momentary", "moments", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code or 0
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
+def run(run):
+    """Run one of the commands of the moments."""
+    return partial(run, "moments")
 
 
 @pytest.fixture

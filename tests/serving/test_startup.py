@@ -54,7 +54,7 @@ def test_the_home_of_the_settings_and_of_the_command_line_are_the_same(monkeypat
     monkeypatch.setenv("MOMENTARY_HOME", variable)
     assert workspace_settings(None, environ=os.environ).home == Path(home)
     with pytest.raises(SettingsError, match=f"no workspace in .*{home};"):
-        cli._workspace(None)
+        cli.open_workspace(None)
 
 
 def test_a_home_that_is_not_given_is_that_of_the_settings(tmp_path):
