@@ -190,7 +190,7 @@ def test_the_unexpected_is_named_without_a_traceback(run, monkeypatch):
     def explode(*_):
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr(cli, "_workspace", explode)
+    monkeypatch.setattr(cli, "open_workspace", explode)
     code, _, err = run("train", "-m", "popularity")
     assert code == 1
     assert "ZeroDivisionError: by zero" in err
