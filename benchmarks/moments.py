@@ -1,7 +1,8 @@
 """The gates of the moments of truth, on simulated shoppers before real photos.
 
 Each world is drawn many times; every method answers the same draws. Coverage, bias, false
-discoveries and power stand beside plain correlation and the textbook recipe.
+discoveries and power stand beside plain correlation and the textbook recipe. `--only PART` runs
+one part of the gates; in the results every part names the commit that it was run at.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import argparse
 import functools
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from benchmarks.moments_kept import Keeper, digest
 from benchmarks.moments_photos import PIXELS, measure_laws, measure_pool
 from benchmarks.moments_scale import IMPRESSIONS, ITEMS, analyse_many, measure_pictures
 from benchmarks.moments_worlds import WORLDS
-from benchmarks.report import Row, data_folder, finish, sha256
+from benchmarks.report import Row, data_folder, finish_part, sha256
 from momentary.moments.attributes import ATTRIBUTES
 from momentary.moments.estimates import Matrix
 from momentary.moments.multiplicity import benjamini_hochberg
@@ -55,6 +57,24 @@ SCALE = (
     *(f"{_ROOM}{name}.py" for name in ("example", "exposures", "gallery")),
 )
 """What the costs depend on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """How a part is run.
+
+    Attributes:
+        keeper: Of what was drawn already.
+        workers: Processes.
+        draws: Of each world, and of the decision model.
+        quick: Small, for a look.
+    """
+
+    keeper: Keeper
+    workers: int
+    draws: int
+    quick: bool
+
 
 Summary = dict[str, dict[str, float]]
 """By method and figure."""
@@ -181,12 +201,24 @@ def gates(worlds: dict[str, list[Draw]], by_world: dict[str, Summary]) -> list[R
             "lower",
         ),
     ]
+    rows += [
+        Row(what=f"G4 {name}: standard error of its power", value=_power_error(draws))
+        for name, draws in worlds.items()
+    ]
     for name, found in by_world.items():
         for method in ("naive", "textbook"):
             rows.append(Row(what=f"{name}: {method}, FDR", value=found[method]["FDR"]))
             rows.append(Row(what=f"{name}: {method}, coverage", value=found[method]["coverage"]))
             rows.append(Row(what=f"{name}: {method}, bias", value=found[method]["bias"]))
     return rows
+
+
+def _power_error(draws: Sequence[Draw]) -> float:
+    """Standard error of the power of the highest rung over the draws."""
+    real = np.abs(np.mean([each.truth for each in draws], axis=0)) > 1e-9
+    place = METHODS.index("highest rung")
+    power = [float(each.found[place][real].mean()) for each in draws]
+    return float(np.std(power, ddof=1) / len(power) ** 0.5)
 
 
 def _accuracy(
@@ -227,23 +259,39 @@ def _row(  # noqa: PLR0917
     return Row(what=what, value=value, target=target, better=better)
 
 
-def other_gates(keeper: Keeper, processes: ProcessPoolExecutor, *, quick: bool) -> list[Row]:
-    """G8, G9's and G12's laws of the pixels, and G11."""
-    folder = data_folder() / "clothing_photos"
-    tasks = {str(seed): seed for seed in range(4 if quick else 60)}
-    code = digest(CHOICES)
-    loyal = list(keeper.each("choices", choose, tasks, code=code, pool=processes))
-    watched = list(processes.map(watch, range(40 if quick else 400)))
-    monotone, again = measure_laws(
-        folder / "images.zip",
-        folder / "items.csv",
-        photos=24 if quick else 200,
-        keeper=keeper,
-        processes=processes,
-    )
-    mixed, plain = (np.array([each[name] for each in loyal]) for name in ("mixed", "plain"))
+def worlds(run: Run) -> list[Row]:
+    """G1 to G7, G10, and G9's lifts."""
+    archive, table = _photos()
+    photos = 500 if run.quick else 1600
+    began = time.monotonic()
+    with ProcessPoolExecutor(run.workers) as processes:
+        pool = measure_pool(archive, table, photos=photos, keeper=run.keeper, processes=processes)
+    print(f"photos measured ({time.monotonic() - began:.0f} s)", flush=True)
+    drawn: dict[str, list[Draw]] = {}
+    found: dict[str, Summary] = {}
+    code = digest(DRAWS, photos, WORLD_ITEMS)
+    with ProcessPoolExecutor(
+        run.workers, initializer=functools.partial(moments_draws.share, pool)
+    ) as processes:
+        for name in WORLDS:
+            tasks = {
+                f"{name.replace(' ', '_')}-{seed}": (name, seed, WORLD_ITEMS)
+                for seed in range(run.draws)
+            }
+            kept = run.keeper.each("worlds", moments_draws.draw, tasks, code=code, pool=processes)
+            drawn[name] = [Draw.of(each) for each in kept]
+            print(f"{name}: {run.draws} draws ({time.monotonic() - began:.0f} s)", flush=True)
+            found[name] = summary(name, drawn[name])
+    return gates(drawn, found)
+
+
+def choices(run: Run) -> list[Row]:
+    """G8."""
+    tasks = {str(seed): seed for seed in range(run.draws)}
+    with ProcessPoolExecutor(run.workers) as processes:
+        fits = run.keeper.each("choices", choose, tasks, code=digest(CHOICES), pool=processes)
+    mixed, plain = (np.array([each[name] for each in fits]) for name in ("mixed", "plain"))
     covered = np.abs(mixed[:, 0] - LOYALTY) <= 1.96 * mixed[:, 1]
-    names = list(ATTRIBUTES)
     return [
         Row(
             what="G8 loyalty, bias with taste",
@@ -254,32 +302,65 @@ def other_gates(keeper: Keeper, processes: ProcessPoolExecutor, *, quick: bool) 
             peer_value=float(plain[:, 0].mean() / LOYALTY - 1),
         ),
         _row("G8 loyalty, coverage", float(covered.mean()), 0.90),
+    ]
+
+
+def edits(run: Run) -> list[Row]:
+    """G9's laws of the edits, and G12."""
+    archive, table = _photos()
+    with ProcessPoolExecutor(run.workers) as processes:
+        monotone, again = measure_laws(
+            archive,
+            table,
+            photos=24 if run.quick else 200,
+            keeper=run.keeper,
+            processes=processes,
+        )
+    names = list(ATTRIBUTES)
+    return [
         _row(
             f"G9 edits move their attribute monotonically, worst ({names[monotone.argmin()]})",
             float(monotone.min()),
             0.98,
         ),
         Row(what="G9 the same, mean over the edits", value=float(monotone.mean())),
-        _row("G11 alarm at 2 % imbalance", float(np.mean([each[0] for each in watched])), 0.99),
-        _row("G11 false alarms", float(np.mean([each[1] for each in watched])), 0.01, "lower"),
-        _row("G11 interval at every look", float(np.mean([each[2] for each in watched])), 0.95),
         *_steadiness(again),
     ]
 
 
-def costs(keeper: Keeper, processes: ProcessPoolExecutor, *, quick: bool) -> list[Row]:
-    """Pictures a second and a large shop's effects, by the processor: machines are shared."""
-    code = digest(SCALE)
-    photos = 100 if quick else 1200
-    size = (1_000, 200_000) if quick else (ITEMS, IMPRESSIONS)
-    (speed,) = keeper.each(
-        "pictures", measure_pictures, {str(photos): photos}, code=code, pool=processes
-    )
-    (cost,) = keeper.each("scale", analyse_many, {f"{size[0]}": size}, code=code, pool=processes)
+def tests(run: Run) -> list[Row]:
+    """G11."""
+    with ProcessPoolExecutor(run.workers) as processes:
+        watched = list(processes.map(watch, range(40 if run.quick else 400)))
+    alarm, false_alarm, held = (float(np.mean(each)) for each in zip(*watched, strict=True))
+    return [
+        _row("G11 alarm at 2 % imbalance", alarm, 0.99),
+        _row("G11 false alarms", false_alarm, 0.01, "lower"),
+        _row("G11 interval at every look", held, 0.95),
+    ]
+
+
+def pictures(run: Run) -> list[Row]:
+    """Pictures a second: by the clock only a quiet machine tells."""
+    photos = 100 if run.quick else 1200
+    speed = measure_pictures(photos)
+    what = f"pictures of 224 pixels measured in a second ({photos} photos)"
+    return [
+        _row(f"{what}, two threads, by the clock", float(speed["wall"]), 300.0),
+        Row(what=f"{what}, per second of processor", value=float(speed["cpu"])),
+        Row(what="processors busy meanwhile, of 2", value=float(speed["wall"] / speed["cpu"])),
+    ]
+
+
+def shop(run: Run) -> list[Row]:
+    """A large shop's effects, by the processor: machines are shared."""
+    size = (1_000, 200_000) if run.quick else (ITEMS, IMPRESSIONS)
+    with ProcessPoolExecutor(1) as processes:
+        (cost,) = run.keeper.each(
+            "scale", analyse_many, {f"{size[0]}": size}, code=digest(SCALE), pool=processes
+        )
     what = f"{size[0]:,} items x {size[1]:,} impressions (simulated)"
     return [
-        _row("pictures measured in a second of one processor", float(speed["cpu"]), 150.0),
-        Row(what="the same by the clock, two threads, busy machine", value=float(speed["wall"])),
         Row(
             what=f"{what}, all effects, CPU",
             value=float(cost["seconds"]),
@@ -295,6 +376,23 @@ def costs(keeper: Keeper, processes: ProcessPoolExecutor, *, quick: bool) -> lis
             better="lower",
         ),
     ]
+
+
+PARTS: Mapping[str, Callable[[Run], list[Row]]] = {
+    "worlds": worlds,
+    "choices": choices,
+    "edits": edits,
+    "tests": tests,
+    "pictures": pictures,
+    "shop": shop,
+}
+"""What can be run alone."""
+
+
+def _photos() -> tuple[Path, Path]:
+    """The archive and its table."""
+    folder = data_folder() / "clothing_photos"
+    return folder / "images.zip", folder / "items.csv"
 
 
 def _steadiness(again: Matrix) -> list[Row]:
@@ -324,46 +422,26 @@ def main() -> None:
     parser.add_argument(
         "--resume", type=Path, help="folder that keeps every draw; what is there is not done again"
     )
+    parser.add_argument("--only", choices=[*PARTS], help="run one part")
     given = parser.parse_args()
-    draws = given.draws or (4 if given.quick else 60)
-    photos = 500 if given.quick else 1600
-    keeper = Keeper(given.resume)
-    began = time.monotonic()
-    folder = data_folder() / "clothing_photos"
-    with ProcessPoolExecutor(given.workers) as processes:
-        pool = measure_pool(
-            folder / "images.zip",
-            folder / "items.csv",
-            photos=photos,
-            keeper=keeper,
-            processes=processes,
-        )
-        print(f"photos measured ({time.monotonic() - began:.0f} s)", flush=True)
-    worlds: dict[str, list[Draw]] = {}
-    found: dict[str, Summary] = {}
-    code = digest(DRAWS, photos, WORLD_ITEMS)
-    with ProcessPoolExecutor(
-        given.workers, initializer=functools.partial(moments_draws.share, pool)
-    ) as processes:
-        for name in WORLDS:
-            tasks = {
-                f"{name.replace(' ', '_')}-{seed}": (name, seed, WORLD_ITEMS)
-                for seed in range(draws)
-            }
-            kept = keeper.each("worlds", moments_draws.draw, tasks, code=code, pool=processes)
-            worlds[name] = [Draw.of(each) for each in kept]
-            print(f"{name}: {draws} draws ({time.monotonic() - began:.0f} s)", flush=True)
-            found[name] = summary(name, worlds[name])
-        rows = gates(worlds, found) + other_gates(keeper, processes, quick=given.quick)
-        rows += costs(keeper, processes, quick=given.quick)
-    rows.append(Row(what="wall time", value=time.monotonic() - began, unit="s"))
-    finish(
-        "moments",
-        rows,
-        data={"clothing_photos": sha256(folder / "images.zip")},
-        seeds=range(draws),
-        whole=not given.quick and draws >= 60,
+    run = Run(
+        keeper=Keeper(given.resume),
+        workers=given.workers,
+        draws=given.draws or (4 if given.quick else 60),
+        quick=given.quick,
     )
+    for name in [given.only] if given.only else PARTS:
+        began = time.monotonic()
+        rows = PARTS[name](run)
+        rows.append(Row(what="wall time", value=time.monotonic() - began, unit="s"))
+        finish_part(
+            "moments",
+            name,
+            rows,
+            data={"clothing_photos": sha256(_photos()[0])},
+            seeds=range(run.draws),
+            whole=not run.quick and run.draws >= 60,
+        )
 
 
 if __name__ == "__main__":

@@ -101,12 +101,17 @@ def finish_part(
     *,
     data: Mapping[str, str],
     seeds: Iterable[int],
+    whole: bool = True,
 ) -> None:
     """Print the rows of one part and write them beside the other parts of NAME.json.
 
-    Every part keeps the commit, date and machine of its own run.
+    Every part keeps the commit, date and machine of its own run. A run that is not `whole` is
+    printed alone.
     """
     console = _show(f"{name} --only {part}", rows)
+    if not whole:
+        console.print("A small run: nothing is written.")
+        return
     file = RESULTS / f"{name}.json"
     parts = msgspec.json.decode(file.read_bytes())["parts"] if file.is_file() else {}
     parts[part] = _run(rows, data, seeds)
