@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from momentary.evaluation.tuning import Tuned
     from momentary.models.artifact import Bundle
     from momentary.models.protocol import Scorer
-    from momentary.recommend.descriptions import Content
     from momentary.recommend.pipeline import Recommender
     from momentary.types import IntArray, Recommendation
 
@@ -67,7 +66,8 @@ ReadContent = Annotated[
     str,
     typer.Option(
         "--content",
-        help="How feature_rnn reads the catalogue's texts: words, or sentences (extra offline).",
+        help="What feature_rnn reads of the items: words or sentences (extra offline) of their "
+        "texts, encoded for all that momentary encode saw, or views of it, as in image,music.",
     ),
 ]
 
@@ -569,14 +569,9 @@ def _described(
         return log
     from momentary.recommend.descriptions import features_of, with_new_items
 
-    if content not in ("words", "sentences"):
-        raise SettingsError(f"--content {content!r} is neither words nor sentences.")
-    whole = with_new_items(workspace, log) if new_items else log
+    whole = with_new_items(workspace, log, content=content) if new_items else log
     features = features_of(
-        workspace,
-        whole.items.ids,
-        content=cast("Content", content),
-        progress=bar("read the catalogue"),
+        workspace, whole.items.ids, content=content, progress=bar("read the catalogue")
     )
     if not features:
         stderr.print("The catalogue says nothing of the items: feature_rnn reads their ids alone.")

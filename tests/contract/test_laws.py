@@ -25,6 +25,7 @@ from momentary.models.popularity import (
 from momentary.models.protocol import Quick
 from momentary.models.sequential_rules import SequentialRules, SequentialRulesConfig
 from momentary.models.session_knn import VSKNN, VSTAN, VSKNNConfig, VSTANConfig
+from momentary.models.slist import SLIST, SLISTConfig
 from momentary.types import IntArray, Sessions
 
 Make = Callable[[], Any]
@@ -50,6 +51,8 @@ MODELS: dict[str, Make] = {
     "item_knn, pruned": lambda: ItemKNN(ItemKNNConfig(neighbours=2, shrinkage=0, max_session=3)),
     "sequential_rules": lambda: SequentialRules(SequentialRulesConfig()),
     "sequential_rules, pruned": lambda: SequentialRules(SequentialRulesConfig(rules_per_item=1)),
+    "slist": lambda: SLIST(SLISTConfig(regularization=1.0)),
+    "slist, pruned": lambda: SLIST(SLISTConfig(neighbours=2, diagonal=0, max_session=3)),
     "vsknn": lambda: VSKNN(VSKNNConfig()),
     "vsknn, few neighbours": lambda: VSKNN(VSKNNConfig(neighbours=2, sample_size=3)),
     "vstan": lambda: VSTAN(VSTANConfig()),

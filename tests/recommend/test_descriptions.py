@@ -166,5 +166,5 @@ def test_sentences_are_encoded_once_and_kept(home, monkeypatch):
 def test_an_unknown_way_to_read_is_refused(home, monkeypatch):
     words = ["momentary", "train", "-m", "feature_rnn", "--content", "runes", "--debug"]
     monkeypatch.setattr(sys, "argv", [*words, "--home", str(home)])
-    with pytest.raises(SettingsError, match="neither words nor sentences"):
+    with pytest.raises(SettingsError, match=r"names .runes.*run: momentary encode"):
         cli.main()

@@ -73,6 +73,15 @@ SPACES: dict[str, dict[str, Choice | Range]] = {
         "self_similarity": Range(0.0, 1.0),
     },
     "sequential_rules": {"steps": Range(1, 30)},
+    "slist": {
+        "alpha": Range(0.0, 1.0),
+        "regularization": Range(1.0, 100.0, log=True),
+        "diagonal": Range(0.0, 1.0),
+        "past": Range(0.3, 10.0, log=True),
+        "future": Range(0.3, 10.0, log=True),
+        "reach": Range(0.3, 10.0, log=True),
+        "recency_days": Choice((7.0, 20.0, 80.0, 250.0, math.inf)),
+    },
     "vsknn": {
         "neighbours": Choice((100, 200, 500, 1000, 1500)),
         "sample_size": Choice((1000, 2500, 5000, 10000)),

@@ -7,8 +7,11 @@ import numpy as np
 from momentary.learn.arithmetic import kernel, largest
 from momentary.types import FloatArray, IntArray
 
-_QUERIES, _ITEMS = 512, 512
+_QUERIES, _ITEMS = 512, 1024
 """What is scored at once: small enough to be counted while it is in the cache."""
+_ROUNDING = 2.0**-23
+"""A score in a block mostly differs by less than this share of both lengths from the same score by
+itself; where it does not, the target is ranked in a row of its own."""
 _CHUNK = 64
 """So many scores are passed over at once when none of them makes the list."""
 
@@ -95,11 +98,17 @@ def _rank(
     targets: IntArray,
     top: tuple[IntArray, FloatArray],
 ) -> IntArray:
-    own = (queries @ item_vectors[targets].T)[rows, np.arange(len(rows))] + biases[targets]
+    own, spread = np.empty(len(rows), np.float32), np.empty(len(rows), np.float32)
+    _score(queries, item_vectors, rows, targets, (own, spread))
+    own += biases[targets]
     if np.isnan(own).any():
         row = int(np.argmax(np.isnan(own)))
         raise ValueError(f"the score of target {targets[row]} is NaN; train the model again.")
-    ranks = np.zeros(len(targets), dtype=np.int64)
+    # No other item may score between these, and the target must: then where exactly it stands in
+    # its block does not matter, which is known only when other blocks are counted already.
+    spread *= np.float32(_ROUNDING)
+    least, most = own - spread, own + spread
+    ranks, above = np.zeros(len(targets), dtype=np.int64), np.zeros(len(targets), dtype=np.int64)
     met = np.empty_like(own)
     room = np.empty(len(queries) * _ITEMS, dtype=np.float32)
     block_of = targets // _ITEMS
@@ -107,28 +116,56 @@ def _rank(
         vectors, offsets = item_vectors[first : first + _ITEMS], biases[first : first + _ITEMS]
         scores = room[: len(queries) * len(vectors)].reshape(len(queries), len(vectors))
         np.matmul(queries, vectors.T, out=scores)
-        _count(scores, offsets, own, rows=rows, ranks=ranks)
+        _count(scores, offsets, rows, (least, most), (ranks, above))
         if top[0].shape[1]:
             keep_best(scores, offsets, first, items=top[0], values=top[1])
         here = np.flatnonzero(block_of == first // _ITEMS)
         met[here] = scores[rows[here], targets[here] - first] + biases[targets[here]]
-    # A product may round another way in another place: such a target is counted in its own row.
-    again = np.flatnonzero(met != own)
+    clear = (met >= least) & (met <= most) & (ranks == above + 1)
+    again = np.flatnonzero(~clear)
     whole = queries[rows[again]] @ item_vectors.T + biases
     ranks[again] = (whole >= whole[np.arange(len(again)), targets[again], None]).sum(axis=1)
     return ranks
 
 
 @kernel
-def _count(
-    scores: FloatArray, biases: FloatArray, own: FloatArray, *, rows: IntArray, ranks: IntArray
+def _score(  # noqa: PLR0917 - compiled callers know no keyword-only ones
+    queries: FloatArray,
+    item_vectors: FloatArray,
+    rows: IntArray,
+    targets: IntArray,
+    found: tuple[FloatArray, FloatArray],
 ) -> None:
+    """Score the targets, without their biases; and the product of both lengths."""
+    for i in range(len(rows)):
+        query, vector = queries[rows[i]], item_vectors[targets[i]]
+        total, one, other = np.float32(0), np.float32(0), np.float32(0)
+        for j in range(len(query)):
+            total += query[j] * vector[j]
+            one += query[j] * query[j]
+            other += vector[j] * vector[j]
+        found[0][i], found[1][i] = total, np.sqrt(one) * np.sqrt(other)
+
+
+@kernel
+def _count(  # noqa: PLR0917 - compiled callers know no keyword-only ones
+    scores: FloatArray,
+    biases: FloatArray,
+    rows: IntArray,
+    bounds: tuple[FloatArray, FloatArray],
+    counts: tuple[IntArray, IntArray],
+) -> None:
+    """Add how many scores reach the lower bound of each target, and how many exceed the upper."""
     one, zero = np.float32(1), np.float32(0)
     for i in range(len(rows)):
-        row, least, count = scores[rows[i]], own[i], zero
+        row, least, most = scores[rows[i]], bounds[0][i], bounds[1][i]
+        reach, exceed = zero, zero
         for j in range(len(row)):  # a float counts exactly here, in the lanes that compare
-            count += one if row[j] + biases[j] >= least else zero
-        ranks[i] += np.int64(count)
+            score = row[j] + biases[j]
+            reach += one if score >= least else zero
+            exceed += one if score > most else zero
+        counts[0][i] += np.int64(reach)
+        counts[1][i] += np.int64(exceed)
 
 
 @kernel

@@ -49,6 +49,7 @@ KINDS = {
         "SequentialRules",
         "SequentialRulesConfig",
     ),
+    "slist": ("momentary.models.slist", "SLIST", "SLISTConfig"),
     "vsknn": ("momentary.models.session_knn", "VSKNN", "VSKNNConfig"),
     "vstan": ("momentary.models.session_knn", "VSTAN", "VSTANConfig"),
     "factorization": ("momentary.models.factorization", "Factorization", "FactorizationConfig"),

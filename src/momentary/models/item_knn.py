@@ -19,7 +19,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-import numba
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
@@ -35,6 +34,7 @@ from momentary.learn.counts import (
 from momentary.learn.fitted import require_fitted
 from momentary.learn.order import first_appearance, inverse
 from momentary.learn.pruning import strongest_per_row
+from momentary.learn.sparse_sums import add_rows
 from momentary.types import FloatArray, IntArray, Progress, Sessions, silent
 
 POPULARITY_SHARE = 1e-6
@@ -171,7 +171,7 @@ class ItemKNN:
         scores = np.tile(learned.popularity * np.float32(POPULARITY_SHARE), (len(sessions), 1))
         # Copies, because a read-only array would have the kernel compiled once more.
         queries = (np.array(sessions.items), np.array(sessions.offsets), weights)
-        _add_up(queries, (learned.indptr, learned.neighbours, learned.similarities), scores)
+        add_rows(queries, (learned.indptr, learned.neighbours, learned.similarities), scores)
         own = weights * np.float32(self.config.self_similarity)
         np.add.at(scores, (session_rows(sessions), sessions.items), own)
         return scores
@@ -211,21 +211,6 @@ class ItemKNN:
         arrays = {name: np.require(array, None, ["C", "W"]) for name, array in state.items()}
         model._learned = _Learned(**arrays)
         return model
-
-
-@numba.njit(cache=True, nogil=True)
-def _add_up(
-    queries: tuple[IntArray, IntArray, FloatArray],
-    near: tuple[IntArray, NDArray[np.int32], FloatArray],
-    scores: FloatArray,
-) -> None:
-    """Add the similarities to each event's item, times the event's weight."""
-    items, offsets, weights = queries
-    indptr, neighbours, similarities = near
-    for row in range(len(offsets) - 1):
-        for event in range(offsets[row], offsets[row + 1]):
-            for entry in range(indptr[items[event]], indptr[items[event] + 1]):
-                scores[row, neighbours[entry]] += weights[event] * similarities[entry]
 
 
 def _incidence(sessions: Sessions, n_items: int) -> scipy.sparse.csr_array:

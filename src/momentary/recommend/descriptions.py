@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 
 from momentary.data.sessions import SessionLog
 from momentary.data.vocabulary import Vocabulary
 from momentary.data.workspace import Workspace
-from momentary.encoders.store import VectorStore, encode_all
+from momentary.encoders.store import FILE, VectorStore, encode_all
 from momentary.encoders.text import SentenceEncoder, item_text
 from momentary.encoders.words import word_vectors
+from momentary.errors import SettingsError
 from momentary.types import FloatArray, Progress, silent
 
-Content = Literal["words", "sentences"]
-"""How texts become vectors: by their words, or by the sentence encoder of the extra `offline`."""
+WORDS, SENTENCES, ENCODED = "words", "sentences", "encoded"
+"""The catalogue's texts by their words, or by the sentence encoder of the extra `offline`; or all
+that `momentary encode` has seen. Single views of that go by their names, as in `image,music`."""
 
 TEXT = "text"
 """The stream of what is written about the items."""
@@ -26,26 +27,29 @@ def features_of(
     workspace: Workspace,
     item_ids: Sequence[str],
     *,
-    content: Content = "words",
+    content: str = WORDS,
     progress: Progress = silent,
 ) -> dict[str, FloatArray]:
-    """Vectors of items by stream, zeros where the catalogue says nothing; one row an item.
+    """Vectors of items by stream, zeros where nothing is known; one row an item.
 
     Empty if there is nothing that a model could learn from.
 
     Raises:
-        SettingsError: If the sentence encoder is not installed.
+        SettingsError: If the sentence encoder is not installed, or nothing was encoded under the
+            name of a view.
     """
+    if content not in (WORDS, SENTENCES):
+        return _encoded(workspace, item_ids, content)
     texts = _texts(workspace)
     ordered = [texts.get(item_id, "") for item_id in item_ids]
     if not any(ordered):
         return {}
-    if content == "words":
+    if content == WORDS:
         vectors = word_vectors(ordered)
         return {TEXT: vectors} if vectors.shape[1] else {}
     encoder = SentenceEncoder()
     written = {item_id: text for item_id, text in zip(item_ids, ordered, strict=True) if text}
-    with VectorStore(workspace.root / "vectors.sqlite") as store:
+    with VectorStore(workspace.root / FILE) as store:
         encode_all(
             ((item_id, text.encode()) for item_id, text in written.items()),
             encoder,
@@ -57,11 +61,24 @@ def features_of(
         return {TEXT: store.read(encoder.version, item_ids)[0]}
 
 
-def with_new_items(workspace: Workspace, log: SessionLog) -> SessionLog:
-    """The log over the whole catalogue: items that no session names come last, by their ids."""
+def with_new_items(workspace: Workspace, log: SessionLog, *, content: str = WORDS) -> SessionLog:
+    """The log over the catalogue's items of which `content` says something.
+
+    Those that no session names come last, by their ids.
+
+    Raises:
+        SettingsError: If nothing was encoded under the name of a view.
+    """
     known = set(log.items.ids)
-    new = sorted(item_id for item_id, text in _texts(workspace).items() if text)
-    items = Vocabulary([*log.items.ids, *(item_id for item_id in new if item_id not in known)])
+    if content in (WORDS, SENTENCES):
+        told = [item_id for item_id, text in _texts(workspace).items() if text]
+    else:
+        ids = [item.item_id for item in workspace.catalog.items()]
+        views = _encoded(workspace, ids, content).values()
+        seen = np.any([vectors.any(axis=1) for vectors in views], axis=0) if views else ()
+        told = [item_id for item_id, there in zip(ids, seen, strict=bool(views)) if there]
+    new = sorted(item_id for item_id in told if item_id not in known)
+    items = Vocabulary([*log.items.ids, *new])
     return SessionLog(sessions=log.sessions, items=items, visitors=log.visitors)
 
 
@@ -71,6 +88,21 @@ def described_share(features: Mapping[str, FloatArray]) -> float:
         return 0.0
     said = np.any([matrix.any(axis=1) for matrix in features.values()], axis=0)
     return float(said.mean())
+
+
+def _encoded(workspace: Workspace, item_ids: Sequence[str], content: str) -> dict[str, FloatArray]:
+    """What `momentary encode` kept of the views that `content` names, by view."""
+    with VectorStore(workspace.root / FILE) as store:
+        encoders = store.views()
+        wanted = list(encoders) if content == ENCODED else content.split(",")
+        unknown = [name for name in wanted if name not in encoders]
+        if unknown:
+            raise SettingsError(
+                f"--content names {unknown[0]!r}. It takes words, sentences, encoded, or views "
+                f"that were encoded ({', '.join(encoders) or 'none yet; run: momentary encode'})."
+            )
+        read = {name: store.read(encoders[name], item_ids)[0] for name in wanted}
+    return {name: vectors for name, vectors in read.items() if vectors.any()}
 
 
 def _texts(workspace: Workspace) -> dict[str, str]:

@@ -54,6 +54,7 @@ _TOPICS = {
     "follows": "together",
     "item_knn": "together",
     "sequential_rules": "together",
+    "slist": "together",
     "popular": "popular",
     "popularity": "popular",
     "vstan": "alike",
