@@ -29,6 +29,9 @@ Versions = Annotated[
     Path, typer.Option(help="Parquet: item_id, picture, since_us: when which picture was shown.")
 ]
 Attributes = Annotated[Path, typer.Option(help="What `moments measure --out` wrote.")]
+Concepts = Annotated[
+    Path | None, typer.Option(help="What `moments concepts --out` wrote, beside the attributes.")
+]
 Facts = Annotated[
     Path | None,
     typer.Option(help="Parquet: item_id, category, and numbers to adjust for, such as log_price."),
@@ -102,10 +105,66 @@ def measure(
 
 
 @app.command()
+def concepts(
+    pictures: Annotated[Path, typer.Argument(help="A folder, or a zip archive, of pictures.")],
+    model: Annotated[str, typer.Option(help="CLIP-like: a name on the hub, or a folder.")],
+    revision: Annotated[str | None, typer.Option(help="A commit of the model.")] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(help="JSON list of name, more, less, edit; some if not given.")
+    ] = None,
+    out: Out = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Score every picture on concepts in words, such as "worn by a person".
+
+    Example: momentary moments concepts photos/ --model openai/clip-vit-base-patch32
+    """
+    import msgspec
+    import numpy as np
+
+    from momentary.encoders.joint import HubJointEncoder
+    from momentary.moments.gallery import Gallery
+    from momentary.moments.prompts import PROMPTS, read_prompts, score_pictures, write_prompted
+
+    pairs = read_prompts(prompts) if prompts else PROMPTS
+    encoder = HubJointEncoder(model, revision=revision)
+    with one_bar("score") as progress:
+        found = score_pictures(
+            Gallery(pictures),
+            encoder,
+            pairs=pairs,
+            rng=np.random.default_rng(seed),
+            progress=progress,
+        )
+    if out:
+        write_prompted(found, out)
+    if json:
+        told = {
+            "pictures": len(found.table.pictures),
+            "aside": [{"picture": name, "reason": why} for name, why in found.aside],
+            "tests": msgspec.to_builtins(found.tests),
+            "noisy": found.table.noisy,
+        }
+        print_json(told)
+        return
+    stdout.print(f"{len(found.table.pictures):,} pictures scored, {len(found.aside)} set aside.")
+    for pair in pairs:
+        test = found.tests.get(pair.name)
+        said = "not tested: no edit makes it, or there are too few pictures"
+        if test:
+            verdict = "rises with its edit" if test.p <= 0.05 else "does NOT follow its edit"
+            said = f"{verdict} (in {test.agreement:.0%} of the pictures; p {test.p:.3f})"
+        noise = "; noisy" if pair.name in found.table.noisy else ""
+        stdout.print(f"{escape(pair.name)}: {said}{noise}")
+
+
+@app.command()
 def effects(
     events: Events,
     versions: Versions,
     attributes: Attributes,
+    concepts: Concepts = None,
     facts: Facts = None,
     outcome: Annotated[list[str] | None, typer.Option(help="Outcomes; all if none.")] = None,
     out: Out = None,
@@ -118,7 +177,14 @@ def effects(
     --attributes attributes.parquet --out effects.json
     """
     table = _estimate(
-        events, versions, attributes, facts=facts, outcome=outcome, placebos=0, seed=seed
+        events,
+        versions,
+        attributes,
+        concepts=concepts,
+        facts=facts,
+        outcome=outcome,
+        placebos=0,
+        seed=seed,
     )
     _tell(table, out=out, json=json)
 
@@ -128,6 +194,7 @@ def validate(
     events: Events,
     versions: Versions,
     attributes: Attributes,
+    concepts: Concepts = None,
     facts: Facts = None,
     outcome: Annotated[list[str] | None, typer.Option(help="Outcomes; all if none.")] = None,
     placebos: Annotated[int, typer.Option(min=1, help="Times that pictures are swapped.")] = 20,
@@ -140,7 +207,14 @@ def validate(
     --attributes attributes.parquet
     """
     table = _estimate(
-        events, versions, attributes, facts=facts, outcome=outcome, placebos=placebos, seed=seed
+        events,
+        versions,
+        attributes,
+        concepts=concepts,
+        facts=facts,
+        outcome=outcome,
+        placebos=placebos,
+        seed=seed,
     )
     if json:
         print_json(
@@ -349,6 +423,7 @@ def _estimate(
     versions: Path,
     attributes: Path,
     *,
+    concepts: Path | None,
     facts: Path | None,
     outcome: list[str] | None,
     placebos: int,
@@ -361,6 +436,7 @@ def _estimate(
     from momentary.moments.exposures import collect
     from momentary.moments.facts import item_facts
     from momentary.moments.gallery import read_measured
+    from momentary.moments.prompts import beside, read_prompted
     from momentary.moments.results import OUTCOMES
     from momentary.moments.spells import PictureTable
 
@@ -381,6 +457,8 @@ def _estimate(
         values=measured.values,
         noisy=measured.noisy,
     )
+    if concepts:
+        pictures = beside(pictures, read_prompted(concepts))
     known = item_facts(_parquet(facts)) if facts else None
     with one_bar("fit") as progress:
         return (

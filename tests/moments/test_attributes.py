@@ -81,6 +81,27 @@ def test_an_edit_moves_its_attribute_one_way(name):
     assert right >= 11
 
 
+def test_an_edit_stops_where_more_of_it_would_turn_back():
+    """Knitwear up to the edge: no ground, and letters hide more strokes than they bring."""
+    rng = np.random.default_rng(8)
+    knit = np.where(np.arange(90) % 4 < 2, 30, 220)[None, :, None] + rng.integers(
+        -20, 20, (120, 90, 3)
+    )
+    knit[30:80, 20:60] = 120
+    pixels = knit.clip(0, 255).astype(np.uint8)
+    at = NAMES.index("text")
+    values = [measure(edit(pixels, "text", s))[at] for s in (0, 0.25, 0.5, 0.75, 1)]
+    assert (np.diff(values) >= 0).all()
+    product = np.full((96, 96, 3), (150, 30, 40), dtype=np.uint8)
+    product[20:70, 30:80] = (150, 30, 110)
+    product[8:12, 8:90] = (240, 240, 250)
+    pixels = (product + rng.integers(-9, 9, product.shape)).clip(0, 255).astype(np.uint8)
+    at = NAMES.index("subject_size")
+    values = [measure(edit(pixels, "subject_size", s))[at] for s in (-1, -0.5, 0, 0.25, 0.5, 1)]
+    assert (np.diff(values) >= 0).all()
+    assert values[0] < values[2]
+
+
 def test_move_reaches_what_was_asked():
     pixels = drawn(3)
     moved = move(pixels, "brightness", 0.1)

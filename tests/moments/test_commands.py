@@ -21,6 +21,7 @@ from momentary.moments.pixels import encode_png
 from momentary.moments.report import over_promises
 from momentary.moments.results import read_table, write_table
 from momentary.moments.spells import PictureTable
+from tests.encoders.clips import save_tiny_clip
 from tests.moments.pictures import drawn, made_up_table
 
 
@@ -133,6 +134,31 @@ def test_all_four_moments_from_python_and_the_over_promise_is_seen(example):
     rng = np.random.default_rng(0)
     table = ImageEffects(design).fit(spells, pictures, facts, rng=rng).table()
     assert over_promises(table) == ("subject_size",)
+
+
+def test_concepts_in_words_join_the_attributes(run, example, tmp_path):
+    save_tiny_clip(tmp_path)
+    said = [{"name": "worn", "more": "a person wearing it", "less": "it lies alone"}]
+    said.append({"name": "glow", "more": "bright", "less": "dark", "edit": "brightness"})
+    (tmp_path / "prompts.json").write_text(json.dumps(said))
+    ask = ("concepts", example / "photos", "--prompts", tmp_path / "prompts.json", "--model")
+    code, out, _ = run(*ask, tmp_path, "--out", tmp_path / "c.parquet")
+    assert code == 0
+    assert "worn: not tested" in out
+    assert "glow: " in out
+    code, out, _ = run(
+        *("effects", *asked(example), "--outcome", "click"),
+        *("--concepts", tmp_path / "c.parquet", "--json"),
+    )
+    assert code == 0
+    table = json.loads(out)["table"]
+    assert {"worn", "glow", "brightness"} <= {
+        *(each["attribute"] for each in table["scales"]),
+        *(gone for gone, _ in table["merged"]),
+    }
+    code, _, err = run(*ask, tmp_path / "none")
+    assert code == 2
+    assert "check the name" in err
 
 
 def test_validate_tries_to_refute(run, example):

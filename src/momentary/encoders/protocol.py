@@ -47,3 +47,20 @@ class Encoder(Protocol[Content]):
     def encode(self, contents: Sequence[Content]) -> FloatArray:
         """One vector a content. Shape (contents, dim)."""
         ...
+
+
+class JointEncoder(Protocol):
+    """Anything that puts pictures and texts into one space."""
+
+    @property
+    def version(self) -> str:
+        """Model, weights and preprocessing in one name: vectors of equal versions compare."""
+        ...
+
+    def encode_pictures(self, pictures: Sequence[Picture]) -> FloatArray:
+        """One vector of unit length a picture. Shape (pictures, dim)."""
+        ...
+
+    def encode_texts(self, texts: Sequence[str]) -> FloatArray:
+        """One vector of unit length a text. Shape (texts, dim)."""
+        ...

@@ -4,8 +4,8 @@ A concept is the mean difference between the vectors of pictures after and befor
 unit vector (after TCAV: Kim et al., ICML 2018; edited pairs as in DICE-DML: Liu et al., 2026). The
 random directions it is tested against are learned in the same way from differences whose signs
 are drawn, in the training and the held-out pairs alike, so that a strong common shift cannot help
-them. Any encoder will do: only its vectors are seen. There is no CLIP text hook here: a text
-prompt gives no edited pair, so the test below could not be run on it.
+them. Any encoder will do: only its vectors are seen. `prompts` takes directions from words
+instead.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ const Edits = (() => {
       mass += mask[i];
       far += mask[i] * distance;
     }
-    return { ground, mask, apart: far / mass };
+    return { ground, mask, mass, apart: far / mass };
   }
   function centroid(mask, h, w) {
     const prior = 1e-3 * h * w;
@@ -147,8 +147,22 @@ const Edits = (() => {
         : p.data[i + k] * (1 + 0.6 * s * behind));
     });
   }
+  // The change by s, or by a quarter step below, that moves the value furthest the right way.
+  function furthest(p, s, change, value) {
+    const side = Math.sign(s), steps = [0.25, 0.5, 0.75].filter((step) => step < Math.abs(s));
+    let best = p, most = side * value(p);
+    for (const part of [...steps, Math.abs(s)]) {
+      const changed = change(side * part), reached = side * value(changed);
+      if (reached >= most) { best = changed; most = reached; }
+    }
+    return { width: p.width, height: p.height, data: new Uint8ClampedArray(best.data) };
+  }
   function subjectSize(p, s) {
-    const { width: w, height: h, data: d } = p, { ground, mask } = figure(p);
+    const found = figure(p);
+    return furthest(p, s, (part) => zoomed(p, found, part), (changed) => figure(changed).mass);
+  }
+  function zoomed(p, { ground, mask }, s) {
+    const { width: w, height: h, data: d } = p;
     const centre = centroid(mask, h, w), zoom = 2 ** ((s > 0 ? 0.2 : 0.6) * s);
     const source = (n, c) => Array.from({ length: n }, (_, i) => {
       const middle = (c + 1) * n / 2;
@@ -265,7 +279,8 @@ const Edits = (() => {
     S: [0x0f, 0x10, 0x10, 0x0e, 0x01, 0x01, 0x1e], A: [0x0e, 0x11, 0x11, 0x1f, 0x11, 0x11, 0x11],
     L: [0x10, 0x10, 0x10, 0x10, 0x10, 0x10, 0x1f], E: [0x1f, 0x10, 0x10, 0x1e, 0x10, 0x10, 0x1f],
     " ": [0, 0, 0, 0, 0, 0, 0] };
-  function text(p, s) {
+  // How much of both brightening and darkening strokes is near each pixel but a row's last.
+  function strokes(p) {
     const { width: w, height: h, data: d } = p;
     const up = new Float64Array(h * (w - 1)), down = new Float64Array(h * (w - 1));
     for (let y = 0; y < h; y++)
@@ -275,17 +290,24 @@ const Edits = (() => {
         down[y * (w - 1) + x] = clip((-step - 0.12) / 0.25, 0, 1);
       }
     const u = box(up, h, w - 1, 1, 5), v = box(down, h, w - 1, 1, 5);
-    if (s < 0) {
-      const smooth = box(colours(p), h, w, 3, 6, false);
-      return each(p, (y, x, i) => {
-        const j = y * (w - 1) + Math.min(x, w - 2), like = Math.min(1, 8 * Math.min(u[j], v[j]));
-        return [0, 1, 2].map((k) => d[i + k] - s * like * (smooth[3 * i / 4 + k] - d[i + k]));
-      });
-    }
+    return u.map((each, j) => Math.min(each, v[j]));
+  }
+  function text(p, s) {
+    const density = strokes(p), sum = (changed) => strokes(changed).reduce((a, b) => a + b, 0);
+    if (s > 0) return furthest(p, s, (part) => lettered(p, density, part), sum);
+    const smooth = box(colours(p), p.height, p.width, 3, 6, false);
+    return furthest(p, s, (part) => smudged(p, density, smooth, -part), sum);
+  }
+  const smudged = (p, density, smooth, strength) => each(p, (y, x, i) => {
+    const like = Math.min(1, 8 * density[y * (p.width - 1) + Math.min(x, p.width - 2)]);
+    return [0, 1, 2].map((k) => p.data[i + k] + strength * like * (smooth[3 * i / 4 + k] - p.data[i + k]));
+  });
+  function lettered(p, density, s) {
+    const { width: w, height: h, data: d } = p;
     const strip = Math.floor(h / 6), end = Math.floor(s * w), scale = Math.max(1, Math.floor(strip / 10));
     const lettering = (from) => {
       let sum = 0;
-      for (let j = from * (w - 1); j < (from + strip) * (w - 1); j++) sum += Math.min(u[j], v[j]);
+      for (let j = from * (w - 1); j < (from + strip) * (w - 1); j++) sum += density[j];
       return sum;
     };
     const first = lettering(h - strip) <= lettering(0) ? h - strip : 0, top = first + Math.floor((strip - 7 * scale) / 2);

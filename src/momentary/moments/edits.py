@@ -17,8 +17,8 @@ strength s from -1 to 1:
 - figure-ground separation: g + (1 + .6 s m^3) (x - g).
 - background whiteness: up, x + s (1 - m) (255 - x); down, x (1 + .6 s (1 - m)).
 - subject size: the figure, cut out by m, zoomed by 2^(.2 s) up, 2^(.6 s) down, about its centroid
-  and pasted back. Where it leaves, the ground's colour fades in; the outer band, which says what
-  the ground is, stays as it is.
+  and pasted back, as far as that helps. Where it leaves, the ground's colour fades in; the outer
+  band, which says what the ground is, stays as it is.
 - centring: g + (1 - a s t) (x - g), t from -1 to 1 along the line from the middle to the centroid:
   the figure fades on the side it leans to. a = 1 down, and up the centroid's distance times
   1 - .08 / D, D being the figure-ground separation, so that it does not go past the middle: what
@@ -31,7 +31,12 @@ strength s from -1 to 1:
   bend to the mean hue by |s|.
 - text overlay: up, a white strip with dark letters grows along the bottom (or the top, where that
   has less lettering) over s of the width; down, strokes that look like letters blur along the row
-  by |s|.
+  by |s|. Both as far as that helps.
+
+"As far as that helps": of the strengths .25, .5, .75 below |s| and |s| itself, the one that moves
+the attribute furthest the right way, or none. Where the product fills the outer band the figure is
+what surrounds it, and zooming that can turn back; letters on knitwear can hide more strokes than
+they bring.
 
 `edits.js` beside this file does the same in a browser, to within one level of 255; the tests hold
 the two together.
@@ -112,8 +117,7 @@ def edit(pixels: Pixels, attribute: str, strength: float) -> Pixels:
         raise ValueError(f"strength is {strength}; it must be from -1 to 1.")
     if strength == 0:
         return pixels.copy()
-    changed = EDITS[attribute](pixels, float(strength))
-    return np.floor(changed.clip(0, 255) + 0.5).astype(np.uint8)
+    return _rounded(EDITS[attribute](pixels, float(strength)))
 
 
 def move(pixels: Pixels, attribute: str, by: float, *, steps: int = 8) -> Edited:
@@ -155,6 +159,10 @@ def move(pixels: Pixels, attribute: str, by: float, *, steps: int = 8) -> Edited
         after=after,
         reached=error <= max(0.05 * abs(by), 1e-9),
     )
+
+
+def _rounded(colours: Colours) -> Pixels:
+    return np.floor(colours.clip(0, 255) + 0.5).astype(np.uint8)
 
 
 def _luma(x: Colours) -> NDArray[np.float64]:
@@ -258,9 +266,37 @@ def _whiteness(pixels: Pixels, s: float) -> Colours:
 
 def _subject_size(pixels: Pixels, s: float) -> Colours:
     _, figure = _figure(pixels)
-    behind = pixels.astype(np.float64) if s > 0 else _without(pixels, figure, -s)
     centre = centroid(figure.mask)
-    return _zoom(pixels, figure, behind, zoom=2.0 ** ((0.2 if s > 0 else 0.6) * s), centre=centre)
+
+    def zoomed(part: float) -> Colours:
+        behind = pixels.astype(np.float64) if part > 0 else _without(pixels, figure, -part)
+        zoom = 2.0 ** ((0.2 if part > 0 else 0.6) * part)
+        return _zoom(pixels, figure, behind, zoom=zoom, centre=centre)
+
+    return _furthest(
+        pixels,
+        s,
+        change=zoomed,
+        value=lambda changed: float(find_figure(changed).mask.mean(dtype=np.float64)),
+    )
+
+
+def _furthest(
+    pixels: Pixels,
+    s: float,
+    *,
+    change: Callable[[float], Colours],
+    value: Callable[[Pixels], float],
+) -> Colours:
+    """The change by s, or by a quarter step below, that moves the value furthest the right way."""
+    side = math.copysign(1.0, s)
+    best, most = pixels, side * value(pixels)
+    for part in (*(step for step in (0.25, 0.5, 0.75) if step < abs(s)), abs(s)):
+        changed = _rounded(change(side * part))
+        reached = side * value(changed)
+        if reached >= most:
+            best, most = changed, reached
+    return best.astype(np.float64)
 
 
 def _centring(pixels: Pixels, s: float) -> Colours:
@@ -386,11 +422,31 @@ def _hue_count(pixels: Pixels, s: float) -> Colours:
 
 
 def _text(pixels: Pixels, s: float) -> Colours:
+    density = _strokes(pixels)
+
+    def changed(part: float) -> Colours:
+        if part > 0:
+            return _lettered(pixels, density, part)
+        return _smudged(pixels, density, -part)
+
+    return _furthest(pixels, s, change=changed, value=lambda after: float(_strokes(after).mean()))
+
+
+def _strokes(pixels: Pixels) -> NDArray[np.float64]:
+    luma = _luma(pixels.astype(np.float64)) / 255
+    return stroke_density(luma.astype(np.float32)).astype(np.float64)
+
+
+def _smudged(pixels: Pixels, density: NDArray[np.float64], strength: float) -> Colours:
+    """Strokes blurred along the row."""
     x = pixels.astype(np.float64)
-    density = stroke_density((_luma(x) / 255).astype(np.float32)).astype(np.float64)
-    if s < 0:
-        like_text = np.minimum(1.0, 8 * np.pad(density, ((0, 0), (0, 1)), mode="edge"))[..., None]
-        return x - s * like_text * (_box(x, 6, axes=(1,)) - x)
+    like_text = np.minimum(1.0, 8 * np.pad(density, ((0, 0), (0, 1)), mode="edge"))[..., None]
+    return np.asarray(x + strength * like_text * (_box(x, 6, axes=(1,)) - x))
+
+
+def _lettered(pixels: Pixels, density: NDArray[np.float64], s: float) -> Colours:
+    """A strip of letters over s of the width."""
+    x = pixels.astype(np.float64)
     height, width = x.shape[:2]
     strip = height // 6
     end = math.floor(s * width)

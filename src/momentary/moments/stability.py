@@ -56,8 +56,8 @@ def stability(again: NDArray[np.float64]) -> Stability:
     if len(again) < LEAST:
         return {}
     return {
-        name: (_likeness(again[:, 0, at], again[:, 1, at]),
-               _likeness(again[:, 0, at], again[:, 2, at]))
+        name: (likeness(again[:, 0, at], again[:, 1, at]),
+               likeness(again[:, 0, at], again[:, 2, at]))
         for at, name in enumerate(ATTRIBUTES)
     }  # fmt: skip
 
@@ -82,7 +82,7 @@ def _resized(pixels: Pixels, *, width: int, height: int) -> Pixels:
     )
 
 
-def _likeness(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+def likeness(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     """Pearson's correlation; 1 for two equal constants."""
     spread = float(one.std() * other.std())
     if spread <= 0:
