@@ -21,6 +21,7 @@ from benchmarks import (
     content_dissection,
     content_encoding,
     content_fashion,
+    content_placement,
     content_playlists,
     content_sounds,
 )
@@ -42,6 +43,7 @@ def main() -> None:
         "sounds_scratch": functools.partial(content_sounds.run_scratch, seeds=seeds),
         "cold_sounds": content_cold_sounds.run,
         "dissection": functools.partial(content_dissection.run, seeds=seeds),
+        "placement": functools.partial(content_placement.run, seeds=seeds),
         "playlists": content_playlists.run,
         "encoding": content_encoding.run,
     }

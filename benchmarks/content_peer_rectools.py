@@ -7,28 +7,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from implicit.als import AlternatingLeastSquares
 from lightfm import LightFM
 from rectools import Columns
 from rectools.dataset import Dataset
-from rectools.models import ImplicitALSWrapperModel, LightFMWrapperModel
+from rectools.models import LightFMWrapperModel
 
 FACTORS = 64
 ALL_KINDS = ("genre", "decade", "director", "actor")
-
-
-def als(given: dict[str, Any], seed: int) -> tuple[Any, Any]:
-    """Implicit ALS whose factors are learned together with those of genres and decades.
-
-    Every tag becomes a dense column of the normal equations of every visitor, so thousands of names
-    cannot be given.
-    """
-    data = _data(given, kinds=("genre", "decade"))
-    inner = AlternatingLeastSquares(
-        factors=FACTORS, iterations=15, num_threads=1, random_state=seed
-    )
-    model = ImplicitALSWrapperModel(inner, fit_features_together=True).fit(data)
-    return _in_order(data, given, model.get_vectors())
 
 
 def lightfm(given: dict[str, Any], seed: int) -> tuple[Any, Any]:
@@ -39,7 +24,7 @@ def lightfm(given: dict[str, Any], seed: int) -> tuple[Any, Any]:
     return _in_order(data, given, model.get_vectors(data))
 
 
-def _data(given: dict[str, Any], *, kinds: tuple[str, ...] = ALL_KINDS) -> Dataset:
+def _data(given: dict[str, Any]) -> Dataset:
     visits = pd.DataFrame(
         {
             Columns.User: given["visitors"],
@@ -53,11 +38,11 @@ def _data(given: dict[str, Any], *, kinds: tuple[str, ...] = ALL_KINDS) -> Datas
             (film, *tag.split(" ", 1))
             for film, row in enumerate(given["tags"].tolist())
             for tag in row.split("|")
-            if tag.startswith(kinds)
+            if tag.startswith(ALL_KINDS)
         ],
         columns=["id", "feature", "value"],
     )
-    return Dataset.construct(visits, item_features_df=tags, cat_item_features=kinds)
+    return Dataset.construct(visits, item_features_df=tags, cat_item_features=ALL_KINDS)
 
 
 def _in_order(data: Dataset, given: dict[str, Any], both: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -78,7 +63,6 @@ if __name__ == "__main__":
     with np.load(given_file) as opened:
         question = dict(opened)
     models = {
-        "RecTools ALS with item features": als,
         "RecTools LightFM with item features": lightfm,
     }
     found = models[name](question, int(drawn))

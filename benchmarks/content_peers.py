@@ -28,10 +28,10 @@ from momentary.types import FloatArray
 PEERS = {
     "Cornac CTR": "cornac",
     "Cornac VBPR": "cornac",
-    "RecTools ALS with item features": "rectools",
     "RecTools LightFM with item features": "rectools",
 }
-"""Whose environment each needs."""
+"""Whose environment each needs. RecTools' ALS, with features or without, has no factors of an item
+that nobody chose, so it cannot be asked here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -172,7 +172,7 @@ def test_what_nobody_clicked_is_placed_by_its_content(home, run):
     run("encode", home)
     code, out, err = run("train", "-m", "sequential_rules", "--json")
     assert code == 0, err
-    assert "recall_of_new_when_new" in json.loads(out)["placement"]
+    assert "share_of_places" in json.loads(out)["placement"]
     code, out, err = run("cold", "--json")
     assert code == 0, err
     found = {each["item_id"]: each for each in json.loads(out)}

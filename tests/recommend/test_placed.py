@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+import momentary.recommend.placing as placing
 from momentary.data.vocabulary import Vocabulary
 from momentary.models.artifact import Bundle, ModelStore, make
 from momentary.models.gru4rec import GRU4Rec, GRU4RecConfig
@@ -267,26 +268,56 @@ def test_placed_rows_score_as_learned_ones(kind, world):
     np.testing.assert_allclose(one, other, rtol=1e-5)
 
 
-def test_scores_that_are_off_are_tuned_back():
+def test_scores_that_are_off_are_tuned_until_new_items_have_their_share():
     rng = np.random.default_rng(0)
-    own = 2 * rng.normal(size=(400, 60)).astype(np.float32)
-    chances = np.exp(own) / np.exp(own).sum(axis=1, keepdims=True)
+    true = 2 * rng.normal(size=(2_000, 60)).astype(np.float32)
+    chances = np.exp(true) / np.exp(true).sum(axis=1, keepdims=True)
     targets = np.array([rng.choice(60, p=row / row.sum()) for row in chances])
-    columns = np.arange(0, 60, 4)
-    found = calibrate(own, own[:, columns] * 0.5 + 6, columns, targets=targets)
-    assert found.scale == pytest.approx(2, abs=0.5)
-    assert found.scale * 6 + found.offset == pytest.approx(0, abs=1)
+    own, new = true[:, :45], true[:, 45:]
+    found = calibrate(own, new * 0.5 + 6, targets=targets)
+    assert found.scale == 2
+    assert found.scale * 6 + found.offset(level=found.level) == pytest.approx(0, abs=0.6)
     figures = found.figures
-    assert figures["log_chance_untuned"] < figures["log_chance_tuned"]
-    assert figures["log_chance_tuned"] == pytest.approx(figures["log_chance_known"], abs=0.05)
-    noise = rng.normal(size=(400, len(columns))).astype(np.float32)
-    useless = calibrate(own, noise, columns, targets=targets)
-    assert useless.figures["log_chance_tuned"] >= useless.figures["log_chance_untuned"]
-    assert useless.scale == 0.25
+    assert figures["share_of_places"] == pytest.approx(figures["share_of_clicks"], abs=0.01)
+    assert figures["share_of_clicks"] == pytest.approx(0.25, abs=0.03)
+    noise = rng.normal(size=new.shape).astype(np.float32)
+    useless = calibrate(own, noise + 100, targets=targets)
+    assert useless.figures["share_of_places"] == pytest.approx(0.25, abs=0.03)
+    assert useless.gain < found.gain
+    assert useless.figures["recall_of_others_alone"] == figures["recall_of_others_alone"]
 
 
-def test_a_placement_is_one_of_two_kinds():
-    with pytest.raises(ValueError, match="rows need factors"):
-        Placement(PlacementConfig(way="rows"))
+def test_hardly_any_question_about_new_items_tunes_nothing():
+    rng = np.random.default_rng(0)
+    own = rng.normal(size=(50, 30)).astype(np.float32)
+    new = rng.normal(size=(50, 5)).astype(np.float32)
+    found = calibrate(own, new, targets=np.arange(50) % 31)
+    assert (found.scale, found.moved) == (1, 0)
+
+
+def test_a_large_catalogue_has_the_factors_of_a_small_one(monkeypatch, world):
+    _, items, sessions = world
+    monkeypatch.setattr(placing, "_FACTORS", 40)
+    small = placing._factors(sessions, n_items=len(items))
+    monkeypatch.setattr(placing, "_GRAM", 0)
+    large = placing._factors(sessions, n_items=len(items))
+    np.testing.assert_allclose(large @ large.T, small @ small.T, atol=1e-3)
+
+
+def test_the_figures_say_whether_the_visits_were_unseen(bundle):
+    figures = bundle.placement.config.figures
+    assert figures["unseen"] == 1
+    assert figures["share_of_places"] == pytest.approx(figures["share_of_clicks"], abs=0.05)
+    assert figures["recall_of_new"] > 0.8
+
+
+def test_a_placement_is_one_of_two_kinds(bundle):
+    factors = bundle.placement.factors
+    with pytest.raises(ValueError, match="neighbours need the factors"):
+        Placement(PlacementConfig(way="neighbours"), factors)
+    by_rows = Placement(PlacementConfig(way="rows"), factors)
+    with pytest.raises(ValueError, match="has no neighbours"):
+        by_rows.near({})
+    others = Placement(PlacementConfig(way="neighbours"), factors, np.zeros((3, 2), np.float32))
     with pytest.raises(ValueError, match="predicts no rows"):
-        Placement(PlacementConfig(way="neighbours")).rows({})
+        others.rows({})

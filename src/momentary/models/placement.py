@@ -1,15 +1,22 @@
 r"""Where an item that nobody touched would stand: a saved model's way from content to its items.
 
 A model that knows items by rows of numbers (`protocol.Placeable`) gets a row for a new item,
-predicted from its content by `content_factor`, so that the same model scores it as any other. Any
-other model scores a new item as the mean of the items most like it. Either way the scores z of new
-items are tuned to a z + b (for means, whose 0 says that nothing is known, b is 0), chosen so that
+predicted from its content by `content_factor`, so that the same model scores it as any other. For
+any other model the content predicts collaborative factors f (`autoencoder_factors` of the visits);
+the known items n whose own factors fit best, with weights max(f_n . f, 0), stand for the new one,
+and its score is the weighted mean of theirs. A visit may remind such a model of little or of much:
+with d, the spread of the visit's scores, the mean m gives z = m / d, which has to stand among the
+known items' scores over the root of d; so new items have more room where the model knows less.
 
-    mean over visits of log( exp(t s_target) / sum over items of exp(t s_item) )
+Either way the scores z of new items are tuned to a z + b. New items are to have the share of the
+first places that they have of the next clicks: for every scale a that is tried, b is the one with
+which they have it, and a is the one with which the next items stand highest,
 
-is largest on a sample of visits, a quarter of the known items being treated as new: they were
-predicted without having been seen. So a new item stands as high as what is known of it bears out,
-neither hidden by its uncertainty nor pushed by it.
+    mean over visits of 1 / log2(1 + rank of the next item).
+
+Both are chosen on the newest visits, by a model that was fitted without them and without a quarter
+of the items: scores of visits and items that a model has learned from are too good to be compared.
+For rows b grows with how much wider the scores of the model at hand are spread.
 """
 
 from __future__ import annotations
@@ -19,7 +26,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import scipy.special
 from numpy.typing import NDArray
 
 from momentary.learn.bounds import require_choices, require_ranges
@@ -29,12 +35,16 @@ from momentary.models.content_factor import (
     ContentFactorConfig,
     View,
 )
-from momentary.types import FloatArray, IntArray
+from momentary.types import BoolArray, FloatArray, IntArray
 
-_SCALES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)
-_OFFSETS = np.linspace(-8, 8, 81)
-_TEMPERATURES = np.geomspace(0.02, 50, 25)
+TAGS = "tags"
+"""The view of the items' attributes."""
+
+_SCALES = (1.0, 0.5, 0.75, 1.5, 2.0, 3.0)  # of equals, the first is taken
 _LEAST_TARGETS = 20
+_PLACES = 20
+_LEAST_SPREAD = 1e-9
+_COMPANY = "company"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +56,9 @@ class PlacementConfig:
         encoders: By view, the encoder whose vectors it learned from.
         weights: By view, in likeness.
         scale: Of a new item's scores.
-        offset: Of a new item's scores.
+        offset: Of a new item's scores; with "neighbours" in units of the root of the spread.
         half: Visits of a new item at which they weigh as much as its content.
-        neighbours: Items whose mean stands for a new one.
+        neighbours: Most items whose mean stands for a new one.
         factors: Settings of the content model.
         figures: What calibration measured.
     """
@@ -59,7 +69,7 @@ class PlacementConfig:
     scale: float = 1.0
     offset: float = 0.0
     half: float = 5.0
-    neighbours: int = 10
+    neighbours: int = 20
     factors: ContentFactorConfig = field(default_factory=ContentFactorConfig)
     figures: Mapping[str, float] = field(default_factory=dict)
 
@@ -77,54 +87,65 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 
 class Placement:
-    """Predicts rows of new items; see the module.
+    """Predicts where new items stand; see the module.
 
     Args:
         config: How.
-        factors: Fitted from content to rows; None with "neighbours".
+        factors: Fitted from content to the model's rows or, with "neighbours", to factors.
+        company: With "neighbours", the factors of the known items. Shape (items, factors).
     """
 
-    def __init__(self, config: PlacementConfig, factors: ContentFactor | None = None) -> None:
-        if (factors is None) != (config.way == "neighbours"):
-            raise ValueError(f"the way is {config.way!r}; rows need factors, neighbours have none.")
+    def __init__(
+        self,
+        config: PlacementConfig,
+        factors: ContentFactor,
+        company: FloatArray | None = None,
+    ) -> None:
+        if (company is None) != (config.way == "rows"):
+            raise ValueError(
+                f"the way is {config.way!r}; neighbours need the factors of the known items, rows "
+                "have no use for them."
+            )
         self.config = config
         self.factors = factors
+        self._company = company
 
-    def content(
-        self, views: Mapping[str, FloatArray], *, tags: View, tag_view: str
-    ) -> dict[str, View]:
+    def content(self, views: Mapping[str, FloatArray], *, tags: View) -> dict[str, View]:
         """Exactly the views that it learned from: others are left out, missing ones are zeros.
 
         Args:
             views: Of some items. Shape (items, width) each.
             tags: Their attributes, sparse.
-            tag_view: What that view is called.
         """
-        if self.factors is None:
-            raise ValueError("this placement goes by neighbours and reads no content.")
         n_items = tags.shape[0]
-        found: dict[str, View] = {tag_view: tags}
+        found: dict[str, View] = {TAGS: tags}
         for name, width in self.factors.widths().items():
-            if name != tag_view:
+            if name != TAGS:
                 nothing = np.zeros((n_items, width), dtype=np.float32)
                 found[name] = views.get(name, nothing)
         return found
 
     def rows(self, content: Content) -> FloatArray:
         """Rows of items as the content predicts them, not yet tuned. Shape (items, width)."""
-        if self.factors is None:
+        if self.config.way != "rows":
             raise ValueError("this placement goes by neighbours and predicts no rows.")
         return self.factors.predict(content)
 
+    def near(self, content: Content) -> list[tuple[IntArray, FloatArray]]:
+        """For each item the known ones that stand for it, best first, and weights of sum 1."""
+        if self._company is None:
+            raise ValueError("this placement goes by rows and has no neighbours.")
+        predicted = self.factors.predict(content)
+        return company_of(predicted, self._company, count=self.config.neighbours)
+
     def confidence(self, content: Content) -> FloatArray:
         """How much the known items say of new ones: 0 nothing, 1 all. Shape (items,)."""
-        if self.factors is None:
-            raise ValueError("this placement goes by neighbours; their likeness is the confidence.")
         return self.factors.confidence(content)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """What was learned, for safetensors."""
-        return {} if self.factors is None else self.factors.state()
+        own = self.factors.state()
+        return own if self._company is None else {**own, _COMPANY: self._company}
 
     def settings(self) -> dict[str, Any]:
         """The configuration as plain values."""
@@ -133,115 +154,140 @@ class Placement:
     @classmethod
     def from_state(cls, config: PlacementConfig, state: Mapping[str, NDArray[Any]]) -> Placement:
         """The placement that gave `state`."""
-        if config.way == "neighbours":
-            return cls(config)
-        return cls(config, ContentFactor.from_state(config.factors, state))
+        factors = ContentFactor.from_state(config.factors, state)
+        return cls(config, factors, state[_COMPANY] if config.way == "neighbours" else None)
+
+
+def spread_root(scores: FloatArray) -> FloatArray:
+    """Root of the standard deviation of each visit's scores. (visits, items) to (visits, 1)."""
+    spread = np.maximum(scores.std(axis=1, keepdims=True), _LEAST_SPREAD)
+    return np.asarray(np.sqrt(spread), dtype=np.float32)
+
+
+def company_of(
+    predicted: FloatArray, company: FloatArray, *, count: int
+) -> list[tuple[IntArray, FloatArray]]:
+    """For each predicted item the known ones that fit best, and weights of sum 1.
+
+    Args:
+        predicted: Factors of new items. Shape (new, factors).
+        company: Of known items. Shape (items, factors).
+        count: Most that stand for one.
+    """
+    fits = np.maximum(predicted @ company.T, 0)
+    found = []
+    for row in fits:
+        best = np.argsort(-row, kind="stable")[:count]
+        best = best[row[best] > 0]
+        weights = row[best] / max(float(row[best].sum()), 1e-30)
+        found.append((best.astype(np.int64), weights.astype(np.float32)))
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """How scores of new items are tuned, and what that gives on the sample.
+    """How scores of new items are tuned, and what that gives on the visits that were asked.
 
     Attributes:
-        scale: The a of the module.
-        offset: Its b.
-        figures: Mean log chance of the next item as the model says it, with a quarter of the items
-            new and untuned, and with them tuned; Recall@20 of the items treated as new and of the
-            same items as the model knows them; and their shares of the first twenty places.
+        scale: The a of the module, around `level`.
+        moved: What is added then.
+        level: The middle of the new items' scores.
+        gain: The module's mean over visits.
+        figures: Share of the next clicks and of the first places that new items have; Recall@20 of
+            the new items and of the others, and of the others where there are no new items.
     """
 
     scale: float
-    offset: float
+    moved: float
+    level: float
+    gain: float
     figures: Mapping[str, float]
 
+    def offset(self, *, level: float) -> float:
+        """The b of the module where the middle of the new items' scores is this one."""
+        return level * (1 - self.scale) + self.moved
 
-def calibrate(
-    own: FloatArray,
-    new: FloatArray,
-    columns: IntArray,
-    *,
-    targets: IntArray,
-    shift: bool = True,
-) -> Calibration:
-    """Choose scale and offset of the scores of items that are treated as new.
+
+def calibrate(own: FloatArray, new: FloatArray, *, targets: IntArray) -> Calibration:
+    """Choose scale and offset of the scores of new items.
 
     Args:
-        own: What the model says of all items. Shape (visits, items).
-        new: What is predicted of the items `columns` without knowing them. (visits, columns).
-        columns: Item indices.
-        targets: The item that came next in each visit. Shape (visits,).
-        shift: False leaves the offset at 0.
+        own: What the model says of the items that it knows. Shape (visits, known).
+        new: What is predicted of the others. Shape (visits, new).
+        targets: What came next: a column of `own`, or known + a column of `new`. Shape (visits,).
     """
-    z, c = own.astype(np.float64), new.astype(np.float64)
-    visits = np.arange(len(z))
-    place = np.full(z.shape[1], -1, dtype=np.int64)
-    place[columns] = np.arange(len(columns))
-    at = place[targets]
-    is_new = at >= 0
-    temperature = _temperature(z, targets)
-    known = np.ones(z.shape[1], dtype=np.bool_)
-    known[columns] = False
-    warm = scipy.special.logsumexp(temperature * z[:, known], axis=1)
-    level = float(np.median(c)) if shift else 0.0
-    offsets_tried = _OFFSETS if shift else np.zeros(1)
-
-    def chance(scale: float, offsets: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Mean log chance of the targets, by offset; offsets are in units of the temperature."""
-        tuned = level + scale * (c - level)
-        cold = scipy.special.logsumexp(temperature * tuned, axis=1)
-        total = np.logaddexp(warm[:, None], cold[:, None] + offsets[None, :])
-        said = np.where(is_new, temperature * tuned[visits, at], temperature * z[visits, targets])
-        found: NDArray[np.float64] = (
-            said[:, None] + np.where(is_new[:, None], offsets[None, :], 0.0) - total
-        ).mean(axis=0)
-        return found
-
-    scale, moved = 1.0, 0.0
-    if is_new.sum() >= _LEAST_TARGETS:
-        table = np.stack([chance(each, offsets_tried) for each in _SCALES])
-        row, column = np.unravel_index(int(table.argmax()), table.shape)
-        scale, moved = _SCALES[int(row)], float(offsets_tried[int(column)])
-    tuned = level + scale * (c - level) + moved / temperature
-    mixed = z.copy()
-    mixed[:, columns] = tuned
-    every = scipy.special.logsumexp(temperature * z, axis=1)
+    n_known = own.shape[1]
+    is_new = targets >= n_known
+    k = int(np.clip((n_known + new.shape[1]) // 10, 1, _PLACES))
+    wanted = float(is_new.mean())
+    level = float(np.median(new))
+    found = None
+    enough = is_new.sum() >= _LEAST_TARGETS
+    for scale in _SCALES if enough else (1.0,):
+        scaled = np.asarray(level + scale * (new - level), dtype=np.float32)
+        moved = _moved(own, scaled, wanted=wanted, k=k) if enough else 0.0
+        tuned = scaled + np.float32(moved)
+        ranks = _ranks(own, tuned, targets)
+        gain = float((1 / np.log2(1 + ranks)).mean())
+        if found is None or gain > found[0]:
+            shown = float((_margins(own, tuned, k=k) > 0).mean())
+            found = (gain, scale, moved, ranks, shown)
+    assert found is not None
+    gain, scale, moved, ranks, shown = found
+    alone = _ranks(own, new[:, :0], np.minimum(targets, n_known - 1))
     return Calibration(
         scale=scale,
-        offset=float(level * (1 - scale) + moved / temperature),
+        moved=moved,
+        level=level,
+        gain=gain,
         figures={
-            "log_chance_known": float((temperature * z[visits, targets] - every).mean()),
-            "log_chance_untuned": float(chance(1.0, np.zeros(1))[0]),
-            "log_chance_tuned": float(chance(scale, np.array([moved]))[0]),
-            **_recalls(z, mixed, targets=targets, is_new=is_new, known=known),
+            "share_of_clicks": wanted,
+            "share_of_places": shown,
+            "recall_of_new": _recall(ranks, is_new),
+            "recall_of_others": _recall(ranks, ~is_new),
+            "recall_of_others_alone": _recall(alone, ~is_new),
         },
     )
 
 
-def _temperature(z: NDArray[np.float64], targets: IntArray) -> float:
-    """The t under which the model's own scores give the targets the largest chance."""
-    said = z[np.arange(len(z)), targets]
-    chances = [
-        float((t * said - scipy.special.logsumexp(t * z, axis=1)).mean()) for t in _TEMPERATURES
-    ]
-    return float(_TEMPERATURES[int(np.argmax(chances))])
+def _margins(own: FloatArray, new: FloatArray, *, k: int) -> FloatArray:
+    """How far the j-th best new item is above the known one whose place it would take.
+
+    It stands among the first k exactly where this is above 0. Shape (visits, k).
+    """
+    best = -np.sort(-_top(own, k), axis=1)
+    new_best = -np.sort(-_top(new, k), axis=1)
+    places = new_best.shape[1]
+    lowest = np.full((len(own), max(k - best.shape[1], 0)), -np.inf, dtype=np.float32)
+    taken = np.concatenate([best, lowest], axis=1)[:, ::-1][:, :places]
+    margins = np.full((len(own), k), -np.inf, dtype=np.float32)
+    margins[:, :places] = new_best - taken
+    return margins
 
 
-def _recalls(
-    z: NDArray[np.float64],
-    mixed: NDArray[np.float64],
-    *,
-    targets: IntArray,
-    is_new: NDArray[np.bool_],
-    known: NDArray[np.bool_],
-) -> dict[str, float]:
-    k = min(20, z.shape[1])
-    found = {}
-    for name, scores in (("known", z), ("new", mixed)):
-        best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-        hit = (best == targets[:, None]).any(axis=1)
-        found[f"recall_of_new_when_{name}"] = float(hit[is_new].mean()) if is_new.any() else 0.0
-        found[f"recall_of_others_when_{name}"] = (
-            float(hit[~is_new].mean()) if (~is_new).any() else 0.0
-        )
-        found[f"share_of_new_when_{name}"] = float((~known[best]).mean())
-    return found
+def _moved(own: FloatArray, new: FloatArray, *, wanted: float, k: int) -> float:
+    """What has to be added to new scores for a share of the first k places."""
+    margins = _margins(own, new, k=k).ravel()
+    place = min(int(wanted * len(margins)), len(margins) - 1)
+    found = -float(-np.partition(-margins, place)[place])
+    return found if np.isfinite(found) else 0.0
+
+
+def _top(scores: FloatArray, k: int) -> FloatArray:
+    if scores.shape[1] <= k:
+        return scores
+    return np.asarray(np.partition(scores, scores.shape[1] - k, axis=1)[:, -k:])
+
+
+def _ranks(own: FloatArray, new: FloatArray, targets: IntArray) -> IntArray:
+    """Place of what came next, after all that score as high. Shape (visits,)."""
+    n_known, visits = own.shape[1], np.arange(len(own))
+    is_new = targets >= n_known
+    said = own[visits, np.minimum(targets, n_known - 1)].copy()
+    said[is_new] = new[visits[is_new], targets[is_new] - n_known]
+    above = (own >= said[:, None]).sum(axis=1) + (new >= said[:, None]).sum(axis=1)
+    return np.asarray(above, dtype=np.int64)
+
+
+def _recall(ranks: IntArray, chosen: BoolArray) -> float:
+    return float((ranks[chosen] <= _PLACES).mean()) if chosen.any() else 0.0

@@ -42,7 +42,7 @@ class Assortment:
         if encoded.views:
             self.index = encoded.index(None if placement is None else placement.config.weights)
         if self.index is not None and placement is not None and not self.unlike():
-            self.placed = Placed(bundle, self.index)
+            self.placed = Placed(bundle)
             self.placed.put_many(encoded.items, encoded.views)
 
     @classmethod

@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from momentary.data.tags import tag_rows
 from momentary.data.vocabulary import Vocabulary
 from momentary.models.artifact import Bundle
+from momentary.models.placement import spread_root
 from momentary.models.protocol import Placeable, Scorer
 from momentary.recommend.alike import content_reasons
 from momentary.recommend.content import ContentIndex
-from momentary.recommend.nearness import TAGS, nearest_known
 from momentary.recommend.reasons import Neighbours, Reasons, Related
 from momentary.types import FloatArray, IntArray, Item, ItemTable, Sessions
 
 if TYPE_CHECKING:
+    from momentary.models.content_factor import Content
     from momentary.models.placement import Placement
 
 _LATEST = 5
@@ -58,18 +60,16 @@ class Placed:
 
     Args:
         bundle: With a placement.
-        index: All items by likeness, the new ones among them.
 
     Raises:
         ValueError: If the bundle has no placement.
     """
 
-    def __init__(self, bundle: Bundle, index: ContentIndex) -> None:
+    def __init__(self, bundle: Bundle) -> None:
         if bundle.placement is None:
             raise ValueError("the bundle has no placement; train it on encoded content.")
         self._bundle = bundle
         self._placement: Placement = bundle.placement
-        self._index = index
         self._stands: dict[str, _Stand] = {}
         self.company: dict[str, Company] = {}
         """By new item, what visitors chose beside it; `bundle` reads it."""
@@ -89,7 +89,7 @@ class Placed:
         """Place an item, or place it anew; False for one that the model knows, or without content.
 
         Args:
-            item: Which; it is in the index already.
+            item: Which.
             views: What the encoders say of it. Shape (width,) each.
         """
         return item.item_id in self.put_many([item], {name: v[None] for name, v in views.items()})
@@ -112,18 +112,21 @@ class Placed:
         if not new:
             return set()
         chosen = [items[row] for row in new]
-        rows: FloatArray | None = None
-        sure = np.zeros(len(chosen), dtype=np.float32)
+        own = {name: vectors[new] for name, vectors in views.items()}
+        content = self._placement.content(own, tags=tag_rows(chosen))
+        sure = self._placement.confidence(content)
         if self._placement.config.way == "rows":
-            own = {name: vectors[new] for name, vectors in views.items()}
-            rows, sure = self._tuned(chosen, own)
-        for place, item in enumerate(chosen):
-            if rows is not None:
+            for item, row, each in zip(chosen, self._tuned(content), sure.tolist(), strict=True):
                 self._stands[item.item_id] = _Stand(
-                    row=rows[place], near=_NONE, weights=_NOTHING, confidence=float(sure[place])
+                    row=row, near=_NONE, weights=_NOTHING, confidence=each
                 )
-            elif (stand := self._among(item.item_id)) is not None:
-                self._stands[item.item_id] = stand
+        else:
+            company = self._placement.near(content)
+            for item, (near, weights), each in zip(chosen, company, sure.tolist(), strict=True):
+                if len(near):
+                    self._stands[item.item_id] = _Stand(
+                        row=None, near=near, weights=weights, confidence=each
+                    )
         return {item.item_id for item in chosen if item.item_id in self._stands}
 
     def bundle(self) -> Bundle:
@@ -145,7 +148,7 @@ class Placed:
         fallback = PlacedScorer(
             scorers["fallback"],
             len(known),
-            [Mix(near=_NONE, weights=_NOTHING, offset=float(count)) for count in visits],
+            [Mix(offset=float(count)) for count in visits],
         )
         related = PlacedRelated(cast(Related, scorers["related"]), len(known), beside)
         return replace(
@@ -159,35 +162,18 @@ class Placed:
             },
         )
 
-    def _among(self, item_id: str) -> _Stand | None:
-        """An item among its nearest known ones; None if it is like none of them."""
-        items, count = self._bundle.items, self._placement.config.neighbours
-        near, weights = nearest_known(self._index, item_id, items, count=count)
-        if not len(near):
-            return None
-        one, other = self._index.fused([item_id, items.ids[int(near[0])]])
-        confidence = float(np.clip(one @ other, 0, 1))
-        return _Stand(row=None, near=near, weights=weights, confidence=confidence)
-
     def confidence(self) -> dict[str, float]:
         """How much the known items say of each new one, 0 to 1."""
         return {item_id: stand.confidence for item_id, stand in self._stands.items()}
 
-    def _tuned(
-        self, items: Sequence[Item], views: Mapping[str, FloatArray]
-    ) -> tuple[FloatArray, FloatArray]:
-        """Rows by content, ready to stand among the model's own, and how sure they are."""
-        from momentary.data.tags import tag_rows
-
+    def _tuned(self, content: Content) -> FloatArray:
+        """Rows by content, ready to stand among the model's own. Shape (items, width)."""
         model = self._bundle.scorers["main"]
-        factors = self._placement.factors
-        if not isinstance(model, Placeable) or factors is None:
+        if not isinstance(model, Placeable):
             raise ValueError("the placement predicts rows, but the model has none; train anew.")
-        content = self._placement.content(views, tags=tag_rows(items), tag_view=TAGS)
         config = self._placement.config
         rows = self._placement.rows(content)
-        tuned = model.tuned(rows, scale=config.scale, offset=config.offset)
-        return tuned, self._placement.confidence(content)
+        return model.tuned(rows, scale=config.scale, offset=config.offset)
 
     def _share(self, item_id: str) -> float:
         """How much behaviour weighs for a new item."""
@@ -221,29 +207,44 @@ class Placed:
         config = self._placement.config
         mixes = []
         for stand, found, share in zip(self._stands.values(), beside, shares, strict=True):
-            near, weights = stand.near, stand.weights * np.float32((1 - share) * config.scale)
-            if found and share:
-                counts = np.array(list(found.values()), dtype=np.float32)
-                near = np.concatenate([near, np.array(list(found), dtype=np.int64)])
-                weights = np.concatenate([weights, share * counts / counts.sum()])
-            offset = float((1 - share) * config.offset)
-            mixes.append(Mix(near=near, weights=weights.astype(np.float32), offset=offset))
+            counts = np.array(list(found.values()), dtype=np.float32)
+            rest = float(1 - share)
+            mixes.append(
+                Mix(
+                    near=stand.near,
+                    weights=stand.weights * np.float32(rest * config.scale),
+                    lift=rest * config.offset,
+                    beside=np.array(list(found), dtype=np.int64),
+                    shares=np.float32(share) * counts / max(float(counts.sum()), 1.0),
+                )
+            )
         return mixes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mix:
-    """A new item as a mix of known ones.
+    """A new item as a mix of known ones; see `placement` for how content is scaled.
 
     Attributes:
-        near: Item indices; the first is the one for which a click on the new item counts.
+        near: Items that stand for it by its content; a click on it counts for the first.
         weights: Of each.
+        lift: Added to what the content says.
+        beside: Items that visitors chose beside it.
+        shares: Of each.
         offset: Added to the score.
     """
 
-    near: IntArray
-    weights: FloatArray
+    near: IntArray = field(default_factory=lambda: _NONE)
+    weights: FloatArray = field(default_factory=lambda: _NOTHING)
+    lift: float = 0.0
+    beside: IntArray = field(default_factory=lambda: _NONE)
+    shares: FloatArray = field(default_factory=lambda: _NOTHING)
     offset: float = 0.0
+
+    @property
+    def stand_in(self) -> int:
+        """The known item for which a click on this one counts; -1 where there is none."""
+        return int(np.concatenate([self.near, self.beside, [-1]])[0])
 
 
 class PlacedScorer:
@@ -256,10 +257,8 @@ class PlacedScorer:
         self._inner = inner
         self._n_items = n_items
         self._mixes = tuple(mixes)
-        first = [int(mix.near[0]) if len(mix.near) else -1 for mix in mixes]
-        self._stand_ins = np.concatenate(
-            [np.arange(n_items, dtype=np.int64), np.array(first, dtype=np.int64)]
-        )
+        stand_ins = np.array([mix.stand_in for mix in mixes], dtype=np.int64)
+        self._stand_ins = np.concatenate([np.arange(n_items, dtype=np.int64), stand_ins])
         self.kind = inner.kind  # what reasons are worded by
         if hasattr(inner, "sources"):
             self.sources = self._sources
@@ -268,10 +267,13 @@ class PlacedScorer:
         """Score known and new items. Shape (sessions, items)."""
         own = self._inner.score(self._known(sessions))
         new = np.zeros((len(own), len(self._mixes)), dtype=np.float32)
+        root = spread_root(own)[:, 0]
         for place, mix in enumerate(self._mixes):
-            new[:, place] = mix.offset
+            new[:, place] = mix.offset + np.float32(mix.lift) * root
             if len(mix.near):
-                new[:, place] += own[:, mix.near] @ mix.weights
+                new[:, place] += own[:, mix.near] @ mix.weights / root
+            if len(mix.beside):
+                new[:, place] += own[:, mix.beside] @ mix.shares
         return np.concatenate([own, new], axis=1)
 
     def _sources(self, session: IntArray, items: IntArray) -> list[dict[str, float]]:
