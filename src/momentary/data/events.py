@@ -79,6 +79,16 @@ def new_id(now_us: int) -> str:
     return f"{now_us:014x}{secrets.token_hex(9)}"
 
 
+def new_ids(now_us: int, count: int) -> list[str]:
+    """Several such names: chance comes cheaper by the dozen.
+
+    >>> len(set(new_ids(0, 100)))
+    100
+    """
+    digits = secrets.token_hex(9 * count)
+    return [f"{now_us:014x}{digits[place : place + 18]}" for place in range(0, 18 * count, 18)]
+
+
 class EventLog:
     """Events in the order in which they came, each `event_id` once.
 

@@ -306,10 +306,10 @@ def _look(search: _Search, tile: int, row: int) -> None:
 def _gather(search: _Search, tile: int, row: int) -> int:
     """Find what may be among the best of a tile, and ask for its vectors; how many."""
     bounds, least = search.bounds[row % _AT_ONCE], search.bars[row] - search.slack[row]
-    highest = np.float32(-np.inf)
+    reach = np.int32(0)
     for i in range(_TILE):
-        highest = largest(highest, bounds[i])
-    if highest < least or highest == -np.inf:
+        reach |= np.int32(bounds[i] >= least)
+    if reach == 0:
         return 0
     found, begin = 0, tile * _TILE
     for i in range(_TILE):

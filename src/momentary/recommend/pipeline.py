@@ -232,6 +232,30 @@ class Recommender:
         needs_rows = rules.max_per or rules.boosts or rules.pins or rules.diversity or rules.explore
         return self.index is not None and not needs_rows
 
+    def best(
+        self, states: FloatArray, sessions: Sessions | None, *, k: int, rules: Rules
+    ) -> tuple[IntArray, FloatArray] | None:
+        """Find the items of `rank_states` and their scores, and nothing else of the lists.
+
+        Args:
+            states: Of the scorer. Shape (sessions, width).
+            sessions: What each visitor did so far; None where `rules` list what was seen, too.
+            k: Items a list.
+            rules: What may stand on a list.
+
+        Returns:
+            Item indices and scores, both of shape (sessions, k); None where lists need whole rows.
+
+        Raises:
+            DataError: If a rule names an attribute that the catalogue does not have.
+        """
+        if self.index is None or not self.is_direct(rules):
+            return None
+        seen = None if sessions is None else (sessions.items, sessions.offsets)
+        found, scores = self.index.best(states, k, allowed=self._mask(rules), excluded=seen)
+        # A list with room left may hold items that the index leaves out.
+        return (found, scores) if found[:, -1:].min(initial=0) >= 0 else None
+
     def rank_states(
         self,
         states: FloatArray,
@@ -261,12 +285,9 @@ class Recommender:
         """
         if not isinstance(self.scorer, Incremental):
             raise TypeError(f"{type(self.scorer).__name__} has no states; use rank_scores.")
-        if self.index is not None and self.is_direct(rules):
-            seen = (sessions.items, sessions.offsets) if rules.exclude_seen else None
-            best, values = self.index.best(states, k, allowed=self._mask(rules), excluded=seen)
-            # A list with room left may hold items that the index leaves out.
-            if best[:, -1:].min(initial=0) >= 0:
-                return self._direct(best, values, sessions, explain=explain)
+        direct = self.best(states, sessions if rules.exclude_seen else None, k=k, rules=rules)
+        if direct is not None:
+            return self._direct(*direct, sessions, explain=explain)
         found: list[list[Recommendation]] = []
         step = max(1, _SCORES_AT_ONCE // max(1, len(self.items)))
         for start in range(0, len(states), step):

@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Callable, MutableSequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from starlette.types import Scope
 
@@ -153,16 +154,24 @@ class Access:
 
 def _require_own_name(host: bytes | None) -> None:
     """Refuse a page that reaches this machine by a name of its own (DNS rebinding)."""
-    if host is None or host in _OWN_NAMES:
+    if host is None or _is_own(host):
         return
+    detail = (
+        f"The request is meant for {_host_name(host)[:100]!r}, and a service without keys answers "
+        "for this machine alone; set serve.api_keys."
+    )
+    raise Problem(421, detail)
+
+
+@lru_cache(maxsize=256)
+def _is_own(host: bytes) -> bool:
+    """Whether a Host header names this machine; nearly every request brings the same."""
+    return host in _OWN_NAMES or is_loopback(_host_name(host).strip("[]").lower())
+
+
+def _host_name(host: bytes) -> str:
     name = host.decode("latin-1")
-    name = name.rpartition(":")[0] if _PORT.search(name) else name
-    if not is_loopback(name.strip("[]").lower()):
-        detail = (
-            f"The request is meant for {name[:100]!r}, and a service without keys answers for this "
-            "machine alone; set serve.api_keys."
-        )
-        raise Problem(421, detail)
+    return name.rpartition(":")[0] if _PORT.search(name) else name
 
 
 def preflight_headers(scope: Scope) -> tuple[tuple[bytes, bytes], ...] | None:
@@ -174,5 +183,5 @@ def preflight_headers(scope: Scope) -> tuple[tuple[bytes, bytes], ...] | None:
 
 
 def _asks_first(scope: Scope) -> bool:
-    asks = header(scope, b"access-control-request-method") is not None
-    return scope["method"] == "OPTIONS" and asks
+    asks = scope["method"] == "OPTIONS"
+    return asks and header(scope, b"access-control-request-method") is not None

@@ -120,6 +120,7 @@ class Application:
         self._access = Access(settings)
         self._member: Member | None = None
         self._hot = routes.hot()
+        self._hot_names = {path: _route_name(path) for path in self._hot}
         self._cold = Starlette(
             routes=routes.cold(),
             exception_handlers=EXCEPTION_HANDLERS,
@@ -160,15 +161,15 @@ class Application:
         """Serve, and count the answer under the name of its route: paths are without number."""
         status = 500
         start_s = time.perf_counter()
+        path = encoded_path(scope)
         try:
-            status = await self._serve(scope, receive, send)
+            status = await self._serve(scope, receive, send, path=path)
         finally:
-            route = _route_name(encoded_path(scope))
+            route = self._hot_names.get(path) or _route_name(path)
             self.engine.measures.answered(route, status, seconds=time.perf_counter() - start_s)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> int:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, *, path: str) -> int:
         """Answer; the status of the answer."""
-        path = encoded_path(scope)
         cors = self._access.cors(scope)
         try:
             allowed = self._access.preflight(scope)

@@ -7,13 +7,16 @@ import hashlib
 import logging
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
 import numpy as np
 
-from momentary.data.events import Erased, EventLog, Exposure, new_id
+from momentary.data.events import Erased, EventLog, Exposure, new_ids
 from momentary.errors import StorageError
 from momentary.recommend.pipeline import Recommender
 from momentary.serving.log_visits import LogVisits
@@ -34,8 +37,7 @@ _LOGGER = logging.getLogger(__name__)
 _MOST_AT_ONCE = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(msgspec.Struct, frozen=True, kw_only=True):
     """Who asks for a list, and what for.
 
     Attributes:
@@ -64,6 +66,7 @@ class _Job:
     events: Sequence[Event]
     question: Question | None = None
     ranked: Ranked | None = None
+    listed: tuple[str, ...] = ()
     recommendation_id: str = ""
 
 
@@ -389,7 +392,8 @@ class Engine:
         asking = [(job, job.question) for job in jobs if job.question is not None]
         if not asking:
             return list(jobs)
-        visits = [self._visit(question) for _, question in asking]
+        since_us = self.now_us() - self._settings.idle_s * 1_000_000
+        visits = [self._visit(question, since_us=since_us) for _, question in asking]
         wishes = [question.wish for _, question in asking]
         found = self._ranking.answer([visit for visit, _ in visits], wishes)
         refused: set[_Job] = set()
@@ -410,9 +414,8 @@ class Engine:
         named = bool(keys) and keys[0][0] == "session_id"
         return keys[:1] if named and not self._ranking.remembers else keys
 
-    def _visit(self, question: Question) -> tuple[Visit, Key | None]:
+    def _visit(self, question: Question, *, since_us: int) -> tuple[Visit, Key | None]:
         """What is asked about, and the key under which it may be kept."""
-        since_us = self.now_us() - self._settings.idle_s * 1_000_000
         if self._ranking.remembers:
             visit, key = stitched(
                 question.ids, self._visits, knows=self._ranking.knows, since_us=since_us
@@ -429,9 +432,12 @@ class Engine:
     def _commit(self, jobs: Sequence[_Job]) -> list[bool]:
         now_us = self.now_us()
         exposures = []
+        names = iter(new_ids(now_us, len(jobs)))
+        ids = self.recommender.items.ids
         for job in jobs:
             if job.question is not None and job.ranked is not None:
-                job.recommendation_id = new_id(now_us)
+                job.recommendation_id = next(names)
+                job.listed = tuple([ids[item] for item in job.ranked.items])
                 exposures.append(self._exposure(job, job.question, job.ranked, now_us=now_us))
         events = [event for job in jobs for event in job.events]
         # Known ones, too: an earlier try may have ended between the commit and its publication.
@@ -442,17 +448,16 @@ class Engine:
         return added
 
     def _exposure(self, job: _Job, question: Question, ranked: Ranked, *, now_us: int) -> Exposure:
-        chances = tuple(each.propensity for each in ranked.items)
-        # A long list of small chances is smaller than any number, but not impossible.
-        propensity = max(math.prod(chances), sys.float_info.min)
+        chances = ranked.propensities
         return Exposure(
             recommendation_id=job.recommendation_id,
-            items=tuple(each.item_id for each in ranked.items),
+            items=job.listed,
             model_version=self.model_version,
             variant=ranked.variant,
-            # An arm that draws no lots gives its list for certain.
-            propensity=propensity,
-            propensities=chances if propensity < 1 else None,
+            # An arm that draws no lots gives its list for certain, and a long list of small
+            # chances is smaller than any number, but not impossible.
+            propensity=1.0 if chances is None else max(math.prod(chances), sys.float_info.min),
+            propensities=chances,
             timestamp_us=now_us,
             **question.ids,
         )
@@ -481,23 +486,46 @@ class Engine:
     def _count(self, jobs: Sequence[_Job], *, accepted: int, events: int) -> None:
         self.measures.events.labels("accepted").inc(accepted)
         self.measures.events.labels("duplicate").inc(events - accepted)
-        for job in jobs:
-            if job.ranked is not None:
-                self.measures.answers.labels(job.ranked.variant).inc()
-                self.measures.shown.inc(len(job.ranked.items))
-                index = self.recommender.items.index
-                listed = [index(each.item_id) for each in job.ranked.items]
-                self._covered[listed] = True
-                self.measures.cold.inc(int(self._cold[listed].sum()))
+        ranked = [job.ranked for job in jobs if job.ranked is not None]
+        for variant, count in Counter(each.variant for each in ranked).items():
+            self.measures.answers.labels(variant).inc(count)
+        shown = np.fromiter(chain.from_iterable(each.items for each in ranked), dtype=np.int64)
+        self.measures.shown.inc(len(shown))
+        self.measures.cold.inc(int(self._cold[shown].sum()))
+        self._covered[shown] = True
 
     def _answer(self, job: _Job) -> Answer | None:
-        if job.ranked is None:
+        ranked = job.ranked
+        if ranked is None:
             return None
+        names = self.recommender.table.names
+        listed = zip(job.listed, ranked.scores, ranked.items, strict=True)
+        if ranked.reasons is None and ranked.propensities is None:
+            items = [
+                ItemOut(item_id=item_id, score=score, rank=rank, reasons=(), name=names[item])
+                for rank, (item_id, score, item) in enumerate(listed, 1)
+            ]
+        else:
+            nothing = [()] * len(ranked.items), [1.0] * len(ranked.items)
+            said = zip(
+                listed, ranked.reasons or nothing[0], ranked.propensities or nothing[1], strict=True
+            )
+            items = [
+                ItemOut(
+                    item_id=item_id,
+                    score=score,
+                    rank=rank,
+                    reasons=reasons,
+                    name=names[item],
+                    propensity=chance if chance < 1 else None,
+                )
+                for rank, ((item_id, score, item), reasons, chance) in enumerate(said, 1)
+            ]
         return Answer(
             recommendation_id=job.recommendation_id,
             model_version=self.model_version,
-            variant=job.ranked.variant,
-            items=self.named(job.ranked.items),
+            variant=ranked.variant,
+            items=items,
         )
 
 

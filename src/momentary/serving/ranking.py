@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import TypedDict
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from momentary.errors import DataError, SettingsError
 from momentary.models.protocol import Incremental, Remembering
@@ -29,8 +29,7 @@ _LOGGER = logging.getLogger(__name__)
 _SCORES_AT_ONCE = 2_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What one list has to be like: its length, its rules, reasons, and what scores it."""
 
     k: int
@@ -53,13 +52,23 @@ class _Wanted(TypedDict):
     rng: np.random.Generator
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ranked:
-    """A list, the arm that made it, and the visit with the hidden state that is now known."""
+class Ranked(msgspec.Struct, frozen=True, kw_only=True):
+    """A list, the arm that made it, and the visit with the hidden state that is now known.
 
-    items: list[Recommendation]
+    Attributes:
+        items: Item indices, best first.
+        scores: Of the items.
+        reasons: Of the items; None where nobody asked for them.
+        propensities: The chance of each item to stand there, given those above it; None where
+            nothing was left to chance.
+    """
+
+    items: list[int]
+    scores: list[float]
     variant: str
     visit: Visit
+    reasons: list[tuple[str, ...]] | None = None
+    propensities: tuple[float, ...] | None = None
 
 
 class Ranking:
@@ -189,23 +198,64 @@ class Ranking:
     ) -> dict[int, Ranked | Problem]:
         """Lists from states, or else from scores, for rows with equal wishes."""
         chosen, wish = [visits[row] for row in rows], wishes[rows[0]]
-        sessions = _sessions(chosen)
-        wanted = self._wanted(wish)
+        ranked: Sequence[Ranked | Problem] | None
         try:
             if states is not None:
-                lists = self.recommender.rank_states(states[rows], sessions, **wanted)
+                ranked = self._from_states(states[rows], chosen, wish)
             elif scores is not None:
+                sessions = _sessions(chosen)
                 rescored = self._rescored(scores, sessions, wish.scorer)
-                lists = self.recommender.rank_scores(rescored, sessions, **wanted)
+                lists = self.recommender.rank_scores(rescored, sessions, **self._wanted(wish))
+                ranked = self._checked(lists, chosen, variant=MODEL)
             else:
-                return dict(zip(rows, self._fall_back(chosen, [wish] * len(rows)), strict=True))
-            ranked = _checked(lists, chosen, variant=MODEL)
+                ranked = self._fall_back(chosen, [wish] * len(rows))
         except DataError as error:
             return dict.fromkeys(rows, unfollowed(error))
         except Exception:
             _LOGGER.exception("model %s failed to rank", self.model_version)
             ranked = self._fall_back(chosen, [wish] * len(rows))
         return dict(zip(rows, ranked, strict=True))
+
+    def _from_states(
+        self, states: FloatArray, visits: Sequence[Visit], wish: Wish
+    ) -> Sequence[Ranked]:
+        """Lists from states, for equal wishes; most need neither reasons nor whole rows."""
+        wanted = self._wanted(wish)
+        if wish.explain:
+            lists = self.recommender.rank_states(states, _sessions(visits), **wanted)
+            return self._checked(lists, visits, variant=MODEL)
+        sessions = _sessions(visits) if wish.rules.exclude_seen else None
+        best = self.recommender.best(states, sessions, k=wish.k, rules=wish.rules)
+        if best is None:
+            lists = self.recommender.rank_states(states, _sessions(visits), **wanted)
+            return self._checked(lists, visits, variant=MODEL)
+        items, scores = best
+        _refuse_infinite(np.isfinite(scores).all())
+        return [
+            Ranked(items=row, scores=own, variant=MODEL, visit=visit)
+            for row, own, visit in zip(items.tolist(), scores.tolist(), visits, strict=True)
+        ]
+
+    def _checked(
+        self, lists: list[list[Recommendation]], visits: Sequence[Visit], *, variant: str
+    ) -> list[Ranked]:
+        _refuse_infinite(all(math.isfinite(each.score) for items in lists for each in items))
+        index = self.recommender.items.index
+        return [
+            Ranked(
+                items=[index(each.item_id) for each in items],
+                scores=[each.score for each in items],
+                variant=variant,
+                visit=visit,
+                reasons=[each.reasons for each in items],
+                propensities=(
+                    tuple(each.propensity for each in items)
+                    if any(each.propensity < 1 for each in items)
+                    else None
+                ),
+            )
+            for items, visit in zip(lists, visits, strict=True)
+        ]
 
     def _wanted(self, wish: Wish) -> _Wanted:
         return {"k": wish.k, "rules": wish.rules, "explain": wish.explain, "rng": self._rng}
@@ -226,13 +276,13 @@ class Ranking:
             found |= dict(zip(rows, self._stand_in(chosen, wish), strict=True))
         return [found[row] for row in range(len(wishes))]
 
-    def _stand_in(self, visits: Sequence[Visit], wish: Wish) -> list[Ranked | Problem]:
+    def _stand_in(self, visits: Sequence[Visit], wish: Wish) -> Sequence[Ranked | Problem]:
         """Lists of the fallback, for equal wishes."""
         if self._fallback is not None:
             _LOGGER.warning("the fallback answers %d requests", len(visits))
             try:
                 lists = self._fallback.recommend(_sessions(visits), **self._wanted(wish))
-                return _checked(lists, visits, variant=FALLBACK)
+                return self._checked(lists, visits, variant=FALLBACK)
             except DataError as error:
                 return [unfollowed(error) for _ in visits]
             except Exception:
@@ -247,16 +297,10 @@ def _unavailable() -> Problem:
     return Problem(503, detail, headers=((b"retry-after", b"1"),))
 
 
-def _checked(
-    lists: list[list[Recommendation]], visits: Sequence[Visit], *, variant: str
-) -> list[Ranked | Problem]:
-    # JSON has no word for these, and no order is true of them.
-    if not all(math.isfinite(each.score) for items in lists for each in items):
+def _refuse_infinite(finite: object) -> None:
+    # JSON has no word for such scores, and no order is true of them.
+    if not finite:
         raise ValueError("a score is not finite; look for an exploded training.")
-    return [
-        Ranked(items=items, variant=variant, visit=visit)
-        for items, visit in zip(lists, visits, strict=True)
-    ]
 
 
 def _groups(wishes: Sequence[Wish], chosen: Iterable[int]) -> Iterator[list[int]]:

@@ -8,9 +8,9 @@ the browser's past is known.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
+from msgspec.structs import replace
 
 from momentary.models.protocol import Remembering
 from momentary.serving.state import EMPTY, ID_COLUMNS, Key, Visit, ended

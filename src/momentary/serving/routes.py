@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from momentary.data.events import Exposure
 from momentary.data.workspace import Workspace
 from momentary.errors import DataError
 from momentary.recommend.assortment import Assortment
@@ -345,9 +346,13 @@ class Routes:
         return to_event(whose, now_us=self._engine.now_us(), place="event.")
 
 
-def _ids(source: object) -> dict[str, str]:
-    found = ((column, getattr(source, column)) for column in ID_COLUMNS)
-    return {column: value for column, value in found if value is not None}
+def _ids(source: Event | EventIn | RecommendIn | Exposure) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for column in ID_COLUMNS:
+        value = getattr(source, column)
+        if value is not None:
+            found[column] = value
+    return found
 
 
 def _item_id(request: Request) -> str:

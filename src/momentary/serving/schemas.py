@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -46,9 +46,23 @@ EventType = Literal[
     "search",
 ]
 
-_VISITOR = ("session_id", "user_id", "anonymous_id")
-_EVENT_TEXTS = ("item_id", "event_id", *_VISITOR, "currency", "recommendation_id")
-_ITEM_TEXTS = (
+
+class _Texts:
+    """Fields of a body that hold text; each may be None."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self._of = attrgetter(*names)
+
+    def of(self, wire: object) -> tuple[str | None, ...]:
+        found: tuple[str | None, ...] = self._of(wire)
+        return found
+
+
+_VISITOR = _Texts("session_id", "user_id", "anonymous_id")
+_EVENT_TEXTS = _Texts("item_id", "event_id", *_VISITOR.names, "currency", "recommendation_id")
+_FEEDBACK_TEXTS = _Texts("recommendation_id", "item_id")
+_ITEM_TEXTS = _Texts(
     *("group_id", "name", "description", "image", "audio", "video"),
     *("brand", "category", "currency"),
 )
@@ -288,7 +302,7 @@ def read_feedback(body: bytes) -> FeedbackIn:
         wire = _FEEDBACK.decode(body)
     except (ValueError, RecursionError) as error:
         raise undecodable(error) from None
-    _refuse_nul(wire, ("recommendation_id",), place="")
+    _refuse_nul(wire, _FEEDBACK_TEXTS, place="")
     return wire
 
 
@@ -437,13 +451,16 @@ def _iso_s(text: str) -> float | None:
         return None
 
 
-def _refuse_nul(wire: object, names: Sequence[str], *, place: str) -> None:
+def _refuse_nul(wire: object, texts: _Texts, *, place: str) -> None:
     """Refuse the one character that PostgreSQL's text cannot hold, whichever database there is."""
-    for name in names:
-        text = getattr(wire, name)
-        if text is not None and "\0" in text:
-            detail = f"{place}{name} holds the character U+0000; leave it out."
-            raise Problem(422, detail, field=f"{place}{name}")
+    values = texts.of(wire)
+    if "\0" not in "".join(filter(None, values)):
+        return
+    name = next(
+        name for name, text in zip(texts.names, values, strict=True) if text and "\0" in text
+    )
+    detail = f"{place}{name} holds the character U+0000; leave it out."
+    raise Problem(422, detail, field=f"{place}{name}")
 
 
 def _check_properties(properties: dict[str, Any] | None, *, place: str) -> None:

@@ -12,12 +12,12 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 import numpy as np
 import redis
+from msgspec.structs import replace
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from momentary.data.events import IdColumn
 from momentary.data.vocabulary import Vocabulary
@@ -24,8 +26,7 @@ _PREFIX = {"user_id": "u:", "anonymous_id": "a:"}
 """What the event log's names of visitors begin with."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Visit:
+class Visit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The clicks of one visit, oldest first; it never changes, a click makes a new one.
 
     Attributes:
@@ -62,19 +63,22 @@ def clicked(visit: Visit, clicks: Sequence[tuple[int, int]], *, max_seen: int) -
     >>> clicked(EMPTY, [(7, 100), (8, 90)], max_seen=10).times_us
     (100, 100)
     """
-    items = visit.items + tuple(item for item, _ in clicks)
+    new = tuple([item for item, _ in clicks])
     times = list(visit.times_us)
     for _, time_us in clicks:
         # Clicks count in order of arrival; the clocks of several senders may disagree a little.
         times.append(max(time_us, times[-1]) if times else time_us)
-    pending = visit.pending + items[len(visit.items) :]
+    pending = visit.pending + new
     forgets = len(pending) >= max_seen
-    return replace(
-        visit,
-        items=items[-max_seen:],
+    return Visit(
+        items=(visit.items + new)[-max_seen:],
         times_us=tuple(times[-max_seen:]),
         hidden=None if forgets else visit.hidden,
         pending=pending[-max_seen:],
+        visitor=visit.visitor,
+        door=visit.door,
+        past=visit.past,
+        account=visit.account,
     )
 
 
