@@ -34,6 +34,21 @@ def test_popular_counts_the_week_and_trending_the_day_against_it(tmp_path):
     assert "i1" not in trending
 
 
+def test_a_trend_says_how_often_an_item_was_wanted(tmp_path):
+    with opened(tmp_path) as app:
+        for counts, ago in (({"i1": 3}, 3), ({"i2": 2, "i3": 1}, 0.5)):
+            ask(app, "POST", "/v1/events", json=_views(counts, days_ago=ago))
+        popular = ask(app, "GET", "/v1/popular?explain=true").json()["items"]
+        trending = ask(app, "GET", "/v1/trending?explain=true").json()["items"]
+        plain = ask(app, "GET", "/v1/popular").json()["items"]
+    assert popular[0]["reasons"] == ["wanted 3 times in the last 7 days"]
+    assert {each["item_id"]: each["reasons"] for each in trending} == {
+        "i2": ["wanted 2 times in the last day"],
+        "i3": ["wanted once in the last day"],
+    }
+    assert all(each["reasons"] == [] for each in plain)
+
+
 def test_a_shop_without_events_shows_what_its_model_holds_for_popular(tmp_path):
     with opened(tmp_path) as app:
         assert len(_ids(ask(app, "GET", "/v1/popular?k=4"))) <= 4

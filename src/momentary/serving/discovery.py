@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -29,6 +30,24 @@ from momentary.types import FloatArray, Item, Recommendation, Sessions
 _FRESH_S = 10.0
 _KEPT_ANSWERS = 1_000
 _LONGEST_QUERY = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trend:
+    """What is wanted, and how often it was; without counts, what the model learned from says."""
+
+    made_s: float
+    scores: FloatArray
+    counts: Mapping[str, int]
+    days: int
+
+    def reasons(self, item_id: str) -> tuple[str, ...]:
+        if not self.counts:
+            return ("popular in what the model learned from",)
+        count = self.counts.get(item_id, 0)
+        times = "once" if count == 1 else f"{count:,} times"
+        when = "day" if self.days == 1 else f"{self.days} days"
+        return (f"wanted {times} in the last {when}",)
 
 
 class Discovery:
@@ -56,7 +75,7 @@ class Discovery:
         self._wishes = wishes
         self._workspace = workspace
         self._clock_s = clock_s
-        self._trends: dict[str, tuple[float, FloatArray]] = {}
+        self._trends: dict[str, _Trend] = {}
         self._companions: OrderedDict[tuple[str, int], tuple[float, list[Companion]]] = (
             OrderedDict()
         )
@@ -169,11 +188,12 @@ class Discovery:
     async def _trend(self, request: Request, name: str) -> Response:
         caller_of(request).require("read")
         wish = self._wishes.of_query(request)
-        scores = await self._scores(name)
+        trend = await self._current(name)
         recommender = self._engine.recommender
-        if len(scores) != len(recommender.items):
+        if len(trend.scores) != len(recommender.items):
             # Another model came to work in the meantime.
-            scores = await self._scores(name, anew=True)
+            trend = await self._current(name, anew=True)
+        scores = trend.scores
         rules = without_chance(wish.rules)
         k = min(wish.k, int(np.count_nonzero(scores)))
         if k == 0:
@@ -187,13 +207,18 @@ class Discovery:
             raise unfollowed(error) from None
         kept = [each for each in listed if each.score > float("-inf")]
         return self._list(
-            [msgspec.structs.replace(each, rank=rank) for rank, each in enumerate(kept, start=1)]
+            [
+                msgspec.structs.replace(
+                    each, rank=rank, reasons=trend.reasons(each.item_id) if wish.explain else ()
+                )
+                for rank, each in enumerate(kept, start=1)
+            ]
         )
 
-    async def _scores(self, name: str, *, anew: bool = False) -> FloatArray:
+    async def _current(self, name: str, *, anew: bool = False) -> _Trend:
         now_s = self._clock_s()
-        made_s, scores = self._trends.get(name, (float("-inf"), np.zeros(0, dtype=np.float32)))
-        if anew or now_s - made_s > _FRESH_S:
+        trend = self._trends.get(name)
+        if trend is None or anew or now_s - trend.made_s > _FRESH_S:
             items, version = self._engine.recommender.items, self._engine.model_version
             now_us = self._engine.now_us()
             start_us = now_us - RECENT_DAYS * DAY_US
@@ -201,16 +226,19 @@ class Discovery:
             count = self._engine.counts
             if name == "popular":
                 week_us = now_us - BEFORE_DAYS * DAY_US
-                scores = popular(await asyncio.to_thread(count, week_us, now_us), items=items)
+                recent = await asyncio.to_thread(count, week_us, now_us)
+                scores = popular(recent, items=items)
                 if not scores.any():
-                    scores = self._engine.popularity
+                    scores, recent = self._engine.popularity, {}
             else:
                 recent = await asyncio.to_thread(count, start_us, now_us)
                 before = await asyncio.to_thread(count, before_us, start_us)
                 scores = trending(recent, before, items=items)
+            days = BEFORE_DAYS if name == "popular" else RECENT_DAYS
+            trend = _Trend(made_s=now_s, scores=scores, counts=recent, days=days)
             if version == self._engine.model_version:
-                self._trends[name] = (now_s, scores)
-        return scores
+                self._trends[name] = trend
+        return trend
 
     def _shown(self, item_id: str) -> bool:
         table = self._engine.recommender.table
