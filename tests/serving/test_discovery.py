@@ -84,6 +84,38 @@ def test_search_knows_items_as_they_are_now(tmp_path):
         assert _ids(ask(app, "GET", "/v1/search?q=grun")) == []
 
 
+def test_rules_hold_for_a_search_and_for_what_is_bought_together(tmp_path):
+    kept = {"a": ("Momo", 3), "b": ("Momo", 9), "c": ("Other", 5), "d": ("Momo", 4)}
+    with opened(tmp_path) as app:
+        for item, (brand, price) in kept.items():
+            ask(
+                app,
+                "PUT",
+                f"/v1/items/{item}",
+                json={"name": f"Tea {item}", "brand": brand, "price": price},
+            )
+        bought = [
+            event(None, item, user_id=f"u{n}", event_type="purchase")
+            for n in range(3)
+            for item in ("i1", *kept)
+        ]
+        ask(app, "POST", "/v1/events", json=bought)
+        ask(app, "PUT", "/v1/items/d", json={"name": "Tea d", "available": False})
+        capped = {"allow": 'brand == "Momo" or brand == "Other"', "max_per": {"brand": 1}}
+        ask(app, "PUT", "/v1/rules/one-a-brand", json={**capped, "unknown": "empty"})
+        for path in ("/v1/search?q=tea", "/v1/items/i1/together?k=20"):
+            assert set(_ids(ask(app, "GET", path))) == {"a", "b", "c"}
+            assert set(_ids(ask(app, "GET", f"{path}&in_stock=false"))) == {"a", "b", "c", "d"}
+            assert set(_ids(ask(app, "GET", f"{path}&price_max=5"))) == {"a", "c"}
+            assert _ids(ask(app, "GET", f"{path}&deny=brand%20%3D%3D%20%22Momo%22")) == ["c"]
+            listed = _ids(ask(app, "GET", f"{path}&rule_sets=one-a-brand"))
+            assert len(listed) == 2
+            assert "c" in listed
+            refused = ask(app, "GET", f"{path}&deny=brand%20%3D%3D")
+            assert refused.status_code == 422
+            assert ask(app, "GET", f"{path}&rule_sets=unknown").status_code == 422
+
+
 @pytest.mark.parametrize("query", ["", "?q=", "?q=%20", f"?q={'x' * 201}", "?q=a&p=1", "?q=a&k=0"])
 def test_a_search_for_nothing_is_refused(tmp_path, query):
     with opened(tmp_path) as app:

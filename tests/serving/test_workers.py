@@ -127,7 +127,7 @@ def test_what_one_worker_changes_every_worker_knows_at_once(start):
             assert said(here, "PUT", "/v1/items/tea%2Fgreen", item)[0] in (200, 201)
             for each in (here, there):
                 assert ("tea/green" in dict(_list(each))) is available
-                found = said(each, "GET", "/v1/search?q=tea")[1]["items"]
+                found = said(each, "GET", "/v1/search?q=tea&in_stock=false")[1]["items"]
                 assert [item["name"] for item in found] == ["Tea"]
         rules = {"allow": {"brand": ["red"]}} if here is one else {"allow": {"brand": ["blue"]}}
         assert said(here, "PUT", "/v1/rules/colour", rules)[0] in (200, 201)

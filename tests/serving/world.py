@@ -187,14 +187,14 @@ class ServerProcess:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=60)
 
     def stop(self) -> int:
         self.process.terminate()
-        return self.process.wait(timeout=10)
+        return self.process.wait(timeout=60)
 
     def _wait(self) -> None:
-        end = time.monotonic() + 15
+        end = time.monotonic() + 60
         while True:
             try:
                 self.request("GET", "/health/ready")

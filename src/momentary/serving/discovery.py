@@ -22,14 +22,18 @@ from momentary.recommend.trends import BEFORE_DAYS, DAY_US, RECENT_DAYS, popular
 from momentary.serving.content import LiveContent
 from momentary.serving.engine import Engine
 from momentary.serving.problems import Problem, unfollowed
-from momentary.serving.queries import answer, caller_of, path_id, wish_of
-from momentary.serving.schemas import ItemOut, ListOut
+from momentary.serving.queries import answer, caller_of, path_id
+from momentary.serving.ranking import Wish
+from momentary.serving.ruled import ruled
+from momentary.serving.schemas import ListOut
 from momentary.serving.wishes import Wishes, without_chance
 from momentary.types import FloatArray, Item, Recommendation, Sessions
 
 _FRESH_S = 10.0
 _KEPT_ANSWERS = 1_000
 _LONGEST_QUERY = 200
+_CANDIDATES = 400
+"""So many are found before the rules choose among them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +80,7 @@ class Discovery:
         self._workspace = workspace
         self._clock_s = clock_s
         self._trends: dict[str, _Trend] = {}
-        self._companions: OrderedDict[tuple[str, int], tuple[float, list[Companion]]] = (
-            OrderedDict()
-        )
+        self._companions: OrderedDict[str, tuple[float, list[Companion]]] = OrderedDict()
         self._index: TextIndex | None = None
         self._indexing = asyncio.Lock()
 
@@ -116,35 +118,31 @@ class Discovery:
     async def together(self, request: Request) -> Response:
         """What is bought with one item."""
         caller_of(request).require("read")
-        item_id, wish = path_id(request, "item_id"), wish_of(request)
-        key = (item_id, wish.k)
+        item_id, wish = path_id(request, "item_id"), self._wishes.of_query(request)
         now_s = self._clock_s()
-        made_s, found = self._companions.get(key, (float("-inf"), []))
+        made_s, companions = self._companions.get(item_id, (float("-inf"), []))
         if now_s - made_s > _FRESH_S:
-            # Some of them may be gone from the shop, so a few more are looked up.
-            found = await asyncio.to_thread(
-                bought_together, self._workspace, item_id, limit=2 * wish.k
+            companions = await asyncio.to_thread(
+                bought_together, self._workspace, item_id, limit=_CANDIDATES
             )
-            self._companions[key] = (now_s, found)
+            self._companions[item_id] = (now_s, companions)
             while len(self._companions) > _KEPT_ANSWERS:
                 self._companions.popitem(last=False)
-        listed = [each for each in found if self._shown(each.item_id)]
-        return self._list(
-            [
-                Recommendation(
-                    item_id=each.item_id,
-                    score=each.lift,
-                    rank=rank,
-                    reasons=(f"bought together in {each.baskets:,} baskets",),
-                )
-                for rank, each in enumerate(listed[: wish.k], start=1)
-            ]
-        )
+        found = [
+            Recommendation(
+                item_id=each.item_id,
+                score=each.lift,
+                rank=rank,
+                reasons=(f"bought together in {each.baskets:,} baskets",),
+            )
+            for rank, each in enumerate(companions, start=1)
+        ]
+        return await self._arranged(found, wish, explain=True)
 
     async def search(self, request: Request) -> Response:
         """What fits the words that somebody types; items that no model knows are found, too."""
         caller_of(request).require("read")
-        wish = wish_of(request, more=("q",))
+        wish = self._wishes.of_query(request, more=("q",))
         text = request.query_params.get("q", "")
         if not text.strip() or len(text) > _LONGEST_QUERY:
             detail = f"q has {len(text)} characters; search for 1 to {_LONGEST_QUERY}."
@@ -152,26 +150,29 @@ class Discovery:
         async with self._indexing:
             if self._index is None:
                 self._index = await asyncio.to_thread(TextIndex, self._workspace.catalog.items())
-            words = self._index.search(text, limit=4 * wish.k)
-        found = await self._found(text, words, k=4 * wish.k)
-        catalog = self._workspace.catalog
-        items = [(catalog.get(each.item_id), each) for each in found]
-        shown = [(item, each) for item, each in items if item is not None and not item.hidden]
-        return answer(
-            ListOut(
-                model_version=self._engine.model_version,
-                items=[
-                    ItemOut(
-                        item_id=item.item_id,
-                        score=each.score,
-                        rank=rank,
-                        reasons=each.reasons if wish.explain else (),
-                        name=item.name,
-                    )
-                    for rank, (item, each) in enumerate(shown[: wish.k], start=1)
-                ],
-            )
-        )
+            words = self._index.search(text, limit=_CANDIDATES)
+        found = await self._found(text, words, k=_CANDIDATES)
+        return await self._arranged(found, wish, explain=wish.explain)
+
+    async def _arranged(
+        self, found: list[Recommendation], wish: Wish, *, explain: bool
+    ) -> Response:
+        """What the rules let through of a list, as the catalogue knows its items now."""
+        ids = [each.item_id for each in found]
+        table = await asyncio.to_thread(self._workspace.catalog.table, ids)
+        try:
+            listed = ruled(found, table, k=wish.k, rules=without_chance(wish.rules))
+        except DataError as error:
+            raise unfollowed(error) from None
+        names = dict(zip(ids, table.names, strict=True))
+        if not explain:
+            listed = [msgspec.structs.replace(each, reasons=()) for each in listed]
+        items = [
+            # The model's table may still name an item that the catalogue does not.
+            msgspec.structs.replace(each, name=names[each.item_id] or each.name)
+            for each in self._engine.named(listed)
+        ]
+        return answer(ListOut(model_version=self._engine.model_version, items=items))
 
     async def _found(
         self, text: str, words: list[tuple[str, float]], *, k: int
@@ -239,11 +240,6 @@ class Discovery:
             if version == self._engine.model_version:
                 self._trends[name] = trend
         return trend
-
-    def _shown(self, item_id: str) -> bool:
-        table = self._engine.recommender.table
-        index = self._engine.recommender.items.index(item_id)
-        return index < 0 or bool(table.available[index])
 
     def _list(self, found: list[Recommendation]) -> Response:
         return answer(
