@@ -50,6 +50,12 @@ def encode(
     text_model: Annotated[
         str | None, typer.Option(help="A name that sentence-transformers can load.")
     ] = None,
+    image_model: Annotated[
+        str | None, typer.Option(help="A picture model of transformers: SigLIP 2, CLIP, DINOv3.")
+    ] = None,
+    audio_model: Annotated[
+        str | None, typer.Option(help="An audio model of transformers, such as CLAP.")
+    ] = None,
     refetch: Annotated[bool, typer.Option("--refetch", help="Fetch addresses again.")] = False,
     home: Home = None,
     json: Json = False,
@@ -66,12 +72,13 @@ def encode(
     from momentary.encoders.store import FILE, VectorStore
 
     found: dict[str, Any] = {}
+    models = {"text": text_model, "image": image_model, "audio": audio_model, "video": image_model}
     with open_workspace(home) as workspace:
         items = list(workspace.catalog.items())
         allowed = _places(places or [], url or [], refetch=refetch)
         with VectorStore(workspace.root / FILE) as store, bars() as bar:
             for modality in _modalities(only or [], items, has_files=bool(places)):
-                kit = load_kit(modality, text_model=text_model)
+                kit = load_kit(modality, model=models[modality])
                 told = bar(f"encode {modality}")
                 report = encode_items(items, kit, store, places=allowed, progress=told)
                 if modality == "audio":
@@ -106,7 +113,8 @@ def search(
     with open_workspace(home) as workspace:
         file = workspace.root / FILE
         if picture or sound:
-            query = _seen("image", picture) if picture else _seen("audio", cast("Path", sound))
+            kind: Modality = "image" if picture else "audio"
+            query = _seen(kind, cast("Path", picture or sound), store=file)
             found = find_by_content(workspace.catalog, file, query, k=k)
         else:
             found, note = find_by_text(workspace.catalog, file, str(given[0]), k=k)
@@ -367,14 +375,19 @@ def _print_encoded(found: dict[str, Any]) -> None:
             stderr.print(f"  set aside: {each['item_id']}: {each['reason']}", markup=False)
 
 
-def _seen(modality: Modality, file: Path) -> dict[str, FloatArray]:
-    """What the encoders say of one file of the caller's."""
-    from momentary.encoders.defaults import decoder, load_kit
+def _seen(modality: Modality, file: Path, *, store: Path) -> dict[str, FloatArray]:
+    """What the encoders say of one file of the caller's, those that filled the store."""
+    from momentary.encoders.defaults import decoder, load_kit, models_of
     from momentary.encoders.media import MediaLimits, read_media
+    from momentary.encoders.store import VectorStore
 
     limits = MediaLimits(folders=(file.absolute().parent,))
     content = decoder(modality, limits=limits)(file.name, read_media(str(file), limits=limits))
-    return load_kit(modality).encode(content)
+    models: dict[Modality, str] = {}
+    if store.is_file():
+        with VectorStore(store) as opened:
+            models = models_of(opened.views())
+    return load_kit(modality, model=models.get(modality)).encode(content)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     from momentary.encoders.video import VideoLimits
 
 _LONGEST_TEXT = 100_000
+_MAKERS = ("transformers", "sentence-transformers")
+_FILM = "film-1:"
+_SEEN_BY: Mapping[str, Modality] = {
+    "text": "text",
+    "image": "image",
+    "sound": "audio",
+    "film": "video",
+}
+"""The views that a model of the hub may have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,17 +66,35 @@ class Kit:
         return {view.name: view.encoder.encode([content])[0] for view in self.views}
 
 
-def load_kit(modality: Modality, *, text_model: str | None = None) -> Kit:
+def load_kit(modality: Modality, *, model: str | None = None) -> Kit:
     """Load what is installed for one modality; it takes up to seconds.
 
     Args:
         modality: Which.
-        text_model: A name that sentence-transformers can load, instead of the default for texts.
+        model: A name that sentence-transformers (texts) or transformers (pictures and sounds) can
+            load, instead of the default; for films, that of a picture model.
 
     Raises:
-        SettingsError: If `text_model` cannot be loaded, or nothing at all can read the modality.
+        SettingsError: If `model` cannot be loaded, or nothing at all can read the modality.
     """
-    return _LOADERS[modality](text_model)
+    return _LOADERS[modality](model)
+
+
+def models_of(encoders: Mapping[str, str]) -> dict[Modality, str]:
+    """The models of the hub among encoders, by what they look at; others need no name.
+
+    Args:
+        encoders: By view, the version of its encoder.
+
+    >>> models_of({"image": "transformers:facebook/dinov3@main", "text": "use-multilingual-3/1"})
+    {'image': 'facebook/dinov3'}
+    """
+    found: dict[Modality, str] = {}
+    for view, modality in _SEEN_BY.items():
+        maker, colon, name = encoders.get(view, "").removeprefix(_FILM).partition(":")
+        if colon and maker in _MAKERS:
+            found[modality] = name.rpartition("@")[0]
+    return found
 
 
 def decoder(
@@ -88,12 +115,12 @@ def decoder(
     return partial(_read_film, limits=VideoLimits(max_bytes=limits.max_bytes))
 
 
-def _text(text_model: str | None) -> Kit:
+def _text(model: str | None) -> Kit:
     from momentary.encoders.hashed import HashedWords
     from momentary.encoders.text import HubSentenceEncoder, SentenceEncoder
 
-    if text_model is not None:
-        return _kit("text", [View(name="text", encoder=HubSentenceEncoder(text_model))])
+    if model is not None:
+        return _kit("text", [View(name="text", encoder=HubSentenceEncoder(model))])
     try:
         return _kit("text", [View(name="text", encoder=SentenceEncoder())])
     except SettingsError as error:
@@ -101,10 +128,12 @@ def _text(text_model: str | None) -> Kit:
         return _kit("text", [View(name="text", encoder=HashedWords())], remedy=remedy)
 
 
-def _image(_: str | None) -> Kit:
+def _image(model: str | None) -> Kit:
     from momentary.encoders.colour import ColourHistogram
 
     colour = View(name="colour", encoder=ColourHistogram())
+    if model is not None:
+        return _kit("image", [View(name="image", encoder=_picture_network(model)), colour])
     try:
         return _kit("image", [View(name="image", encoder=_picture_network()), colour])
     except SettingsError as error:
@@ -112,10 +141,15 @@ def _image(_: str | None) -> Kit:
         return _kit("image", [colour], remedy=remedy)
 
 
-def _audio(_: str | None) -> Kit:
+def _audio(model: str | None) -> Kit:
     from momentary.encoders.audio import MFCC
 
-    views, missing = [View(name="timbre", encoder=MFCC())], []
+    timbre = View(name="timbre", encoder=MFCC())
+    if model is not None:
+        from momentary.encoders.hub import HubSoundEncoder
+
+        return _kit("audio", [View(name="sound", encoder=HubSoundEncoder(model)), timbre])
+    views, missing = [timbre], []
     for name, load in (("music", _musicnn), ("sound", _aisfx)):
         try:
             views.insert(0, View(name=name, encoder=load()))
@@ -125,10 +159,13 @@ def _audio(_: str | None) -> Kit:
     return _kit("audio", views, remedy=remedy if len(views) == 1 else None)
 
 
-def _video(_: str | None) -> Kit:
+def _video(model: str | None) -> Kit:
     from momentary.encoders.colour import ColourHistogram
     from momentary.encoders.video import FilmEncoder
 
+    if model is not None:
+        film = FilmEncoder(_picture_network(model))
+        return _kit("video", [View(name="film", encoder=film)])
     try:
         return _kit("video", [View(name="film", encoder=FilmEncoder(_picture_network()))])
     except SettingsError as error:
@@ -149,7 +186,11 @@ def _kit(modality: Modality, views: Sequence[View], *, remedy: str | None = None
     return Kit(modality=modality, views=tuple(views), remedy=remedy)
 
 
-def _picture_network() -> Encoder[Any]:
+def _picture_network(model: str | None = None) -> Encoder[Any]:
+    if model is not None:
+        from momentary.encoders.hub import HubPictureEncoder
+
+        return HubPictureEncoder(model)
     from momentary.encoders.image import EfficientNetLite
 
     return EfficientNetLite()

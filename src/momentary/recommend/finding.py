@@ -63,9 +63,9 @@ def find_by_text(
     if version is None or version.startswith(MEANINGLESS):
         note = "by words alone: no sentence encoder has seen the catalogue (momentary encode)"
         return fused_hits([], by_words, k=k), note
-    from momentary.encoders.defaults import load_kit
+    from momentary.encoders.defaults import load_kit, models_of
 
-    kit = load_kit("text")
+    kit = load_kit("text", model=models_of(encoded.encoders).get("text"))
     if kit.views[0].encoder.version != version:
         note = f"by words alone: the texts were encoded by {version}, which is not at hand"
         return fused_hits([], by_words, k=k), note

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from momentary.data.workspace import Workspace
+from momentary.encoders.defaults import models_of
 from momentary.encoders.media import MediaLimits
 from momentary.encoders.protocol import MODALITIES, Modality
 from momentary.encoders.store import FILE, VectorStore
@@ -114,6 +115,7 @@ class LiveContent:
     def adopt(self, assortment: Assortment | None) -> None:
         """Go on with what another model knows."""
         self._assortment = assortment
+        self._looker.models = {} if assortment is None else models_of(assortment.encoders)
         self._book = None
         if assortment is not None and assortment.placed is not None:
             idle_us = self._settings.idle_s * 1_000_000

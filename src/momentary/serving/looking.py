@@ -45,10 +45,14 @@ class Looker:
     Args:
         limits: What may be opened.
         most_s: Longest look; the process is replaced after it.
+
+    Attributes:
+        models: Of the hub, by what they look at; the default encoders look at the rest.
     """
 
     def __init__(self, limits: MediaLimits, *, most_s: float = 60.0) -> None:
         self._limits = limits
+        self.models: Mapping[Modality, str] = {}
         self._most_s = most_s
         self._pool: ProcessPoolExecutor | None = None
         self._turn = asyncio.Lock()
@@ -61,7 +65,7 @@ class Looker:
     async def _look(self, modality: Modality, source: str | bytes) -> Seen:
         try:
             waiting = asyncio.wrap_future(
-                self._started().submit(_look, modality, source, self._limits)
+                self._started().submit(_look, modality, source, self._limits, dict(self.models))
             )
             return await asyncio.wait_for(waiting, self._most_s)
         except TimeoutError:
@@ -76,7 +80,9 @@ class Looker:
         for modality in modalities:
             async with self._turn:
                 try:
-                    await asyncio.wrap_future(self._started().submit(_warm, modality))
+                    await asyncio.wrap_future(
+                        self._started().submit(_warm, modality, self.models.get(modality))
+                    )
                 except BrokenProcessPool:
                     self.close()
                     return
@@ -99,25 +105,27 @@ class Looker:
         return self._pool
 
 
-_KITS: dict[Modality, Kit] = {}
+_KITS: dict[tuple[Modality, str | None], Kit] = {}
 """Of the process that looks."""
 
 
-def _kit(modality: Modality) -> Kit:
+def _kit(modality: Modality, model: str | None) -> Kit:
     from momentary.encoders.defaults import load_kit
 
-    if modality not in _KITS:
-        _KITS[modality] = load_kit(modality)
-    return _KITS[modality]
+    if (modality, model) not in _KITS:
+        _KITS[modality, model] = load_kit(modality, model=model)
+    return _KITS[modality, model]
 
 
-def _warm(modality: Modality) -> None:
-    kit = _kit(modality)
+def _warm(modality: Modality, model: str | None) -> None:
+    kit = _kit(modality, model)
     if modality == "text":
         kit.encode("warm")
 
 
-def _look(modality: Modality, source: str | bytes, limits: MediaLimits) -> Seen:
+def _look(  # noqa: PLR0917 - an executor passes nothing by name
+    modality: Modality, source: str | bytes, limits: MediaLimits, models: Mapping[Modality, str]
+) -> Seen:
     """Runs in the other process; gives reasons instead of errors, which might not travel."""
     # Decoders and encoders load in this process alone.
     from momentary.encoders.catalogue import read_source
@@ -128,9 +136,9 @@ def _look(modality: Modality, source: str | bytes, limits: MediaLimits) -> Seen:
         if len(content) > limits.max_bytes:
             raise DataError(f"it has {len(content):,} bytes; at most {limits.max_bytes:,} are read")
         opened = decoder(modality, limits=limits)("", content)
-        found = _encoded(modality, opened)
+        found = _encoded(modality, opened, models.get(modality))
         if modality == "video" and opened.sound is not None:
-            found = _encoded("audio", opened.sound) | found
+            found = _encoded("audio", opened.sound, models.get("audio")) | found
     except (DataError, SettingsError) as error:
         return Seen(reason=str(error))
     except MemoryError:
@@ -138,7 +146,9 @@ def _look(modality: Modality, source: str | bytes, limits: MediaLimits) -> Seen:
     return Seen(digest=hashlib.sha256(content).digest(), vectors=found)
 
 
-def _encoded(modality: Modality, content: object) -> dict[str, tuple[str, FloatArray]]:
-    kit = _kit(modality)
+def _encoded(
+    modality: Modality, content: object, model: str | None
+) -> dict[str, tuple[str, FloatArray]]:
+    kit = _kit(modality, model)
     versions = {view.name: view.encoder.version for view in kit.views}
     return {name: (versions[name], vector) for name, vector in kit.encode(content).items()}
