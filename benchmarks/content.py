@@ -38,7 +38,7 @@ def main() -> None:
     seeds = tuple(int(seed) for seed in given.seeds.split(","))
     parts: dict[str, Callable[[Path], None]] = {
         "films": functools.partial(content_cold_films.run, peer_seeds=seeds),
-        "fashion": content_fashion.run,
+        "fashion": functools.partial(content_fashion.run, seeds=seeds),
         "sounds_pretrained": content_sounds.run_pretrained,
         "sounds_scratch": functools.partial(content_sounds.run_scratch, seeds=seeds),
         "cold_sounds": content_cold_sounds.run,
