@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass
 
-import duckdb
-
+from momentary.data.scratch import scratch
 from momentary.data.workspace import Workspace
 
 _DAY_US = 86_400_000_000
@@ -58,7 +56,7 @@ def bought_together(
         FROM common JOIN counts USING (item_id), sizes, own
         ORDER BY ln(lift) - 1 / sqrt(shared) DESC, item_id LIMIT ?
     """
-    with closing(duckdb.connect()) as connection:
+    with scratch() as connection:
         connection.execute("SET threads = 1")
         workspace.events_view(connection)
         rows = connection.execute(query, [item_id, item_id, least, limit]).fetchall()

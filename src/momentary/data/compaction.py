@@ -15,14 +15,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 import msgspec
 import pyarrow as pa
 import sqlalchemy as sa
 
 from momentary.data.events import EventLog, new_id
+from momentary.data.scratch import scratch
 from momentary.data.segments import Segment, place_segments, sweep_segments, write_segments
 from momentary.data.workspace import (
     BUCKET_SQL,
@@ -38,6 +38,9 @@ from momentary.data.workspace import (
     sql_text,
     table_of,
 )
+
+if TYPE_CHECKING:
+    import duckdb
 
 DAY_US = 86_400_000_000
 _READ_AT_ONCE = 20_000
@@ -161,7 +164,7 @@ def _move(
     Returns:
         How many rows, and how many segments.
     """
-    with closing(duckdb.connect(str(staging / f"{kind.name}.duckdb"))) as connection:
+    with scratch(staging / f"{kind.name}.duckdb") as connection:
         connection.execute(f"SET temp_directory = {sql_text(str(staging / 'spill'))}")
         _load(connection, log, kind, before_us=before_us)
         (rows,) = connection.execute("SELECT count(*) FROM staged").fetchall()[0]

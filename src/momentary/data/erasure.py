@@ -18,13 +18,13 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 import msgspec
 import sqlalchemy as sa
 
 from momentary.data.events import Erased, EventLog, new_id
+from momentary.data.scratch import scratch
 from momentary.data.segments import sweep_segments, sync_file, sync_folder
 from momentary.data.workspace import (
     KINDS,
@@ -34,6 +34,9 @@ from momentary.data.workspace import (
     parquet_sql,
     sql_text,
 )
+
+if TYPE_CHECKING:
+    import duckdb
 
 _PENDING = "erasure.pending"
 _DAY_US = 86_400_000_000
@@ -89,7 +92,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 
 def person_of(workspace: Workspace, user_id: str) -> Person:
     """The ids that are this user's and never another's; the user id alone for a stranger."""
-    with closing(duckdb.connect()) as connection:
+    with scratch() as connection:
         workspace.events_view(connection)
         own = {
             column: tuple(
@@ -199,7 +202,7 @@ def _imported(workspace: Workspace, person: Person) -> tuple[str, ...]:
         return person.event_ids
     theirs, values = _theirs(person)
     query = f"SELECT event_id FROM {parquet_sql(paths)} WHERE {theirs} ORDER BY event_id"
-    with closing(duckdb.connect()) as connection:
+    with scratch() as connection:
         found = connection.execute(query, values).fetchall()
     return tuple(sorted({*person.event_ids, *(event_id for (event_id,) in found)}))
 
@@ -213,7 +216,7 @@ def _erase_segments(workspace: Workspace, person: Person) -> tuple[int, int, int
     theirs, values = _theirs(person)
     erased = dict.fromkeys(KINDS, 0)
     rewritten = 0
-    with closing(duckdb.connect()) as connection:
+    with scratch() as connection:
         for kind in KINDS:
             paths = workspace.segments(kind=kind)
             if not paths:

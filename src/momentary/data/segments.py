@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from momentary.data.workspace import KINDS, Workspace, sql_text
+
+if TYPE_CHECKING:
+    import duckdb
 
 _ORDER = {
     "events": "visitor, timestamp_us, event_id",

@@ -8,9 +8,8 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import duckdb
 import pyarrow as pa
 import sqlalchemy as sa
 
@@ -20,6 +19,9 @@ from momentary.data.embedded import EmbeddedDatabase
 from momentary.data.events import EventLog
 from momentary.errors import SettingsError, StorageError
 from momentary.settings import StorageSettings
+
+if TYPE_CHECKING:
+    import duckdb
 
 HEAD = "0003"
 """The newest migration; a workspace that says so opens without alembic."""
