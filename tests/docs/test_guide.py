@@ -27,21 +27,26 @@ def test_python_blocks_run(page):
         exec(compile(block, page, "exec"), namespace)  # noqa: S102 - our own documentation
 
 
-@pytest.mark.parametrize("page", BASH_PAGES)
-def test_bash_blocks_run(page, tmp_path):
+def run_bash(page, folder):
+    """Run a page's bash blocks as one script in a folder."""
     found = blocks(page, "bash")
     assert len(found) >= 3
     environment = {name: value for name, value in os.environ.items() if "MOMENTARY" not in name}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     script = "set -euo pipefail\n" + "\n".join(found)
-    done = subprocess.run(
+    return subprocess.run(
         ["bash", "-c", script],
-        cwd=tmp_path,
+        cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+@pytest.mark.parametrize("page", BASH_PAGES)
+def test_bash_blocks_run(page, tmp_path):
+    done = run_bash(page, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "board.png").stat().st_size > 10_000
     assert "0 events added" in done.stdout
