@@ -167,6 +167,7 @@ def effects(
     concepts: Concepts = None,
     facts: Facts = None,
     outcome: Annotated[list[str] | None, typer.Option(help="Outcomes; all if none.")] = None,
+    simulated: Annotated[bool, typer.Option(help="Say that the behaviour is made up.")] = False,
     out: Out = None,
     seed: Seed = 0,
     json: Json = False,
@@ -176,6 +177,8 @@ def effects(
     Example: momentary moments effects events.parquet --versions versions.parquet
     --attributes attributes.parquet --out effects.json
     """
+    import dataclasses
+
     table = _estimate(
         events,
         versions,
@@ -186,7 +189,7 @@ def effects(
         placebos=0,
         seed=seed,
     )
-    _tell(table, out=out, json=json)
+    _tell(dataclasses.replace(table, simulated=simulated), out=out, json=json)
 
 
 @app.command()

@@ -47,7 +47,7 @@ def open_page(chromium, shop):
         page.on("console", lambda said: page.faults.append(said.text))
         page.on("request", lambda request: page.asked.append(request.url))
         page.goto((shop[0] / name).as_uri())
-        page.wait_for_selector("table")
+        page.wait_for_selector("svg.forest")
         return page
 
     yield call

@@ -113,3 +113,28 @@ def test_what_cannot_be_analysed_is_refused():
     )
     with pytest.raises(DataError, match="not measured"):
         table_of((spells, fewer, facts))
+
+
+def test_a_shop_too_small_to_adjust_is_told_so_and_keeps_what_it_can_say():
+    """Eight attributes, 35 items: double machine learning does not settle on one answer."""
+    spells, pictures, facts = shop(0, effect=0.3, unseen=1.0, items=35)
+    rng = np.random.default_rng(0)
+    more = rng.normal(size=(len(pictures.pictures), 4))
+    pictures = PictureTable(
+        pictures=pictures.pictures,
+        attributes=(*pictures.attributes, "a", "b", "c", "d"),
+        values=np.concatenate([pictures.values, more], axis=1),
+    )
+    loose = LadderConfig(min_switchers=10)
+    table = table_of((spells, pictures, facts), curves=False, ladder=loose)
+    assert named(table, "brightness").rung == 3
+    assert any("Not checked" in each and "too few" in each for each in table.warnings)
+    strict = LadderConfig(min_switchers=36)
+    refused = table_of((spells, pictures, facts), curves=False, ladder=strict)
+    assert not any(each.discovered for each in refused.effects)
+    assert "too few items" in named(refused, "brightness").refused
+    # With enough items the same question is answered.
+    spells, pictures, facts = shop(4, effect=0.3, items=300)
+    assert not any(
+        "too few to adjust" in each for each in table_of((spells, pictures, facts)).warnings
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from momentary.moments.estimates import Estimate, Matrix
@@ -109,8 +110,12 @@ def refusal(ladder: Ladder, attribute: int, config: LadderConfig, *, told: bool)
             "compared with themselves give another answer"
         )
     elif 2 not in ladder.rungs:
-        reasons.append("nothing was measured about the items that could be adjusted for")
+        reasons.append(f"nothing better could be computed: {_within_a_sentence(ladder.notes[2])}")
     return f"This is an association only: {'; '.join(reasons)}. An A/B test can tell."
+
+
+def _within_a_sentence(words: str) -> str:
+    return words[:1].lower() + words[1:].rstrip(".")
 
 
 def sentence(
@@ -181,6 +186,18 @@ def outcome_warnings(
             "significant where 5 % should; do not trust these numbers."
         )
     return found
+
+
+def unchecked(ladders: Mapping[Outcome, Ladder]) -> list[str]:
+    """Which outcomes' within-item numbers had no adjusted ones to be checked against, and why."""
+    by_reason: dict[str, list[str]] = {}
+    for outcome, ladder in ladders.items():
+        if 3 in ladder.rungs and ladder.divergence is None and 2 in ladder.notes:
+            by_reason.setdefault(ladder.notes[2], []).append(outcome.label)
+    return [
+        f"Not checked against numbers adjusted for what was measured: {', '.join(labels)}. {reason}"
+        for reason, labels in by_reason.items()
+    ]
 
 
 def heterogeneity(scale: Scale, outcome: Outcome, *, differs: bool, p: float) -> str:

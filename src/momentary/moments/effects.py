@@ -107,7 +107,8 @@ class OutcomeFit:
         sample: The spells with exposure.
         picture: Of those spells. Shape (spells,).
         ladder: Every rung.
-        placebo: p values with swapped pictures; None where not asked for. Shape (rounds, ...).
+        placebo: p values with swapped pictures; None where not asked for or not possible.
+            Shape (rounds, ...).
         categories: Effects by category; None where not asked for or not possible.
         main: The rung that speaks for most attributes.
     """
@@ -261,12 +262,14 @@ class ImageEffects:
             main=main,
         )
 
-    def _placebo(self, sample: Sample, picture: IntArray, ladder: Ladder, *, main: int) -> Matrix:
+    def _placebo(
+        self, sample: Sample, picture: IntArray, ladder: Ladder, *, main: int
+    ) -> Matrix | None:
         shown, place = np.unique(picture, return_inverse=True)
         first = np.zeros(len(shown), dtype=np.int64)
         first[place] = np.arange(len(place))
         columns = ladder.rungs[main].columns
-        return placebo_p_values(
+        found = placebo_p_values(
             lambda attributes, rows: (
                 self._refit(sample.showing(attributes).take(rows), main, None).estimate
             ),
@@ -276,6 +279,7 @@ class ImageEffects:
             rng=self._rng,
             rounds=self.design.placebo_rounds,
         )
+        return found if len(found) else None
 
     def _refit(self, sample: Sample, rung: int, needed: int | None) -> Rung:
         found = refit(sample, rung, rng=self._rng, config=self.design.ladder)
@@ -393,7 +397,8 @@ class ImageEffects:
         )
 
     def _outcome_warnings(self) -> list[str]:
-        return [
+        ladders = {OUTCOMES[name]: fit.ladder for name, fit in self.fits.items()}
+        return conclusions.unchecked(ladders) + [
             words
             for name, fit in self.fits.items()
             for words in conclusions.outcome_warnings(

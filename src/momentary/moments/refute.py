@@ -104,7 +104,7 @@ def placebo_p_values(
         rounds: How many times.
 
     Returns:
-        Shape (rounds, attributes).
+        Shape (rounds, attributes), without rounds that the method refused.
     """
     everything = np.ones(len(picture), dtype=np.bool_)
     found = []
@@ -113,8 +113,11 @@ def placebo_p_values(
         for each in np.unique(category):
             members = np.flatnonzero(category == each)
             swapped[members] = rng.permutation(members)
-        found.append(refit(attributes[swapped][picture], everything).p_values)
-    return np.array(found)
+        try:
+            found.append(refit(attributes[swapped][picture], everything).p_values)
+        except DataError:
+            continue
+    return np.array(found).reshape(len(found), attributes.shape[1])
 
 
 def robustness_value(statistic: float, *, freedom: float, reach: float = 0.0) -> float:

@@ -25,16 +25,20 @@
   // Rows of {label, percent, low, high, look, words} as points with intervals.
   function forest(rows, title) {
     const width = Math.max(320, Math.min(640, root.clientWidth)), left = width < 500 ? 150 : 190, height = 26 * rows.length + 34;
-    const edge = Math.max(1, ...rows.map((r) => Math.min(200, Math.max(Math.abs(r.low), Math.abs(r.high)))));
+    // As wide as what may be read as an effect, and as half of the rest; what goes on gets an arrow.
+    const reach = (some) => some.map((r) => Math.min(200, Math.max(Math.abs(r.low), Math.abs(r.high)))).sort((a, b) => a - b);
+    const all = reach(rows), edge = Math.max(1, all[Math.floor(all.length / 2)], ...reach(rows.filter((r) => r.look !== "no")));
     const x = (v) => left + ((Math.max(-edge, Math.min(edge, v)) + edge) / (2 * edge)) * (width - left - 12);
     const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title, class: "forest" });
     put(svg, "line", { x1: x(0), x2: x(0), y1: 4, y2: height - 26, class: "zero" });
     for (const v of [-edge, 0, edge])
-      put(svg, "text", { x: x(v), y: height - 8, "text-anchor": v < 0 ? "start" : v ? "end" : "middle" }, `${signed(v, 0)} %`);
+      put(svg, "text", { x: x(v), y: height - 8, "text-anchor": v < 0 ? "start" : v ? "end" : "middle" }, v ? `${signed(v, 0)} %` : "0 %");
     rows.forEach((r, i) => {
       const y = 17 + 26 * i, g = put(svg, "g", { class: r.look });
       put(g, "title", {}, r.words);
       put(g, "line", { x1: x(r.low), x2: x(r.high), y1: y, y2: y, "stroke-width": 3 });
+      for (const [beyond, tip, way] of [[r.low < -edge, x(-edge), 7], [r.high > edge, x(edge), -7]])
+        if (beyond) put(g, "path", { d: `M${tip},${y}l${way},-6v12z` });
       put(g, "circle", { cx: x(r.percent), cy: y, r: 5 });
       put(svg, "text", { x: 0, y: y + 4 }, r.label);
     });
@@ -90,7 +94,9 @@
       put(s, "div", { class: "banner" }, `Evidence: ${rungs.map((r) => `rung ${r} of 4, ${page.rungs[r]}`).join("; ")}. ` +
         (fit ? `${fit.items.toLocaleString("en")} items, ${Math.round(fit.exposures).toLocaleString("en")} exposures, ${Math.round(fit.events).toLocaleString("en")} events.` : ""));
       s.append(forest(rows.map((e) => ({ ...e, label: marked(e.attribute), look: look(e) })), `Effects on ${o.label}, in percent`));
-      const box = put(s, "div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Table of effects on ${o.label}` });
+      const folded = put(s, "details", table.outcomes.length > 1 ? {} : { open: "" });
+      put(folded, "summary", {}, `The numbers, and in words, of ${o.label}`);
+      const box = put(folded, "div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Table of effects on ${o.label}` });
       const t = put(box, "table"), head = put(put(t, "thead"), "tr");
       for (const h of ["what", "effect", `interval (${Math.round(100 * table.level)} %)`, "q", "robustness", "rung", "plain correlation", "in words"]) put(head, "th", { scope: "col" }, h);
       const body = put(t, "tbody");
@@ -98,7 +104,7 @@
         const tr = put(body, "tr");
         put(tr, "th", { scope: "row" }, `${marked(e.attribute)} (${unit(scales[e.attribute])})`);
         for (const v of [e.refused ? "refused" : `${signed(e.percent)} %`, e.refused ? "" : range(e), e.q < 0.001 ? "< .001" : e.q.toFixed(3), e.robustness == null ? "" : e.robustness.toFixed(2), e.rung, e.naive ? `${signed(e.naive.percent)} %` : ""]) put(tr, "td", { class: "n" }, String(v));
-        put(tr, "td", {}, [e.refused || e.words, ...e.warnings].join(" "));
+        put(tr, "td", { class: "words" }, [e.refused || e.words, ...e.warnings].join(" "));
       }
     }
   }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,6 +24,10 @@ METHODS: Mapping[int, str] = {
 """How the method of a rung is written."""
 
 _MOVED = 0.05  # SD within an item that count as a changed picture
+_FEW_ITEMS = 40  # for each attribute; below, rung 2 must give the same when split otherwise
+_SPLITS = 3
+_APART = 1.0  # standard errors between splits that are too many
+_EXTREME = 1.5  # per SD, as a logarithm: 4.5 times as much is no picture's doing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,23 +200,43 @@ def adjusted(
     """Rung 2: everything that was measured held fixed.
 
     Raises:
-        DataError: If nothing was measured about the items, or the equations have no solution.
+        DataError: If nothing was measured about the items, the equations have no solution, or in
+            a small shop the answer depends on how the items are split.
     """
     if not sample.adjusted:
         raise DataError(
             "Nothing is known of the items beside their category; give prices, ratings or other "
             "facts to adjust for."
         )
-    estimate = log_double_ml(
-        sample.counts,
-        exposure=sample.exposure,
-        attributes=sample.attributes,
-        confounders=sample.confounders,
-        item=sample.item,
-        rng=rng,
-        config=config,
-    )
+
+    def fit() -> Estimate:
+        return log_double_ml(
+            sample.counts,
+            exposure=sample.exposure,
+            attributes=sample.attributes,
+            confounders=sample.confounders,
+            item=sample.item,
+            rng=rng,
+            config=config,
+        )
+
+    estimate = fit()
+    items, attributes = len(np.unique(sample.item)), sample.attributes.shape[1]
+    if items < _FEW_ITEMS * attributes:
+        _check_splits(estimate, [fit() for _ in range(_SPLITS - 1)], items=items)
     return Rung(estimate=estimate, columns=np.arange(sample.attributes.shape[1]))
+
+
+def _check_splits(estimate: Estimate, others: Sequence[Estimate], *, items: int) -> None:
+    """Refuse numbers that chance, drawing the split, had a large part in, and impossible ones."""
+    found = np.stack([each.coefficients for each in (estimate, *others)])
+    apart = np.ptp(found, axis=0) / np.maximum(estimate.errors, 1e-300)
+    if apart.max(initial=0.0) > _APART or np.abs(found).max(initial=0.0) > _EXTREME:
+        raise DataError(
+            f"{items} items are too few to adjust for what was measured with {found.shape[1]} "
+            "attributes at once: split otherwise, they give another answer. Give more items, or "
+            "fewer attributes."
+        )
 
 
 def within(sample: Sample, *, enough: BoolArray) -> Rung:
