@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 
-from tests.serving.world import ITEMS, NOW_US, ask, event, opened
+from tests.serving.world import ITEMS, NOW_US, ask, event, make_recommender, opened
 
 pytestmark = pytest.mark.usefixtures("over_both")
 
@@ -19,6 +20,13 @@ def _views(counts, *, days_ago):
 def _ids(answer):
     assert answer.status_code == 200, answer.text
     return [each["item_id"] for each in answer.json()["items"]]
+
+
+class _Learned:
+    """Scores that do not depend on the visit."""
+
+    def score(self, sessions):
+        return np.tile(np.arange(1, len(ITEMS) + 1, dtype=np.float32), (len(sessions), 1))
 
 
 def test_popular_counts_the_week_and_trending_the_day_against_it(tmp_path):
@@ -47,6 +55,15 @@ def test_a_trend_says_how_often_an_item_was_wanted(tmp_path):
         "i3": ["wanted once in the last day"],
     }
     assert all(each["reasons"] == [] for each in plain)
+
+
+def test_where_nothing_happened_yet_a_popular_item_says_what_made_it_one(tmp_path):
+    with opened(tmp_path, fallback=make_recommender(_Learned())) as app:
+        listed = ask(app, "GET", "/v1/popular?k=3&explain=true").json()["items"]
+    assert listed
+    assert {tuple(each["reasons"]) for each in listed} == {
+        ("popular in what the model learned from",)
+    }
 
 
 def test_a_shop_without_events_shows_what_its_model_holds_for_popular(tmp_path):
