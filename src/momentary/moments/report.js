@@ -113,19 +113,20 @@
     if (new Set(table.outcomes.map((o) => o.moment)).size < 2) return;
     const s = section("Across the moments"), t = put(put(s, "div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Effects across the moments" }), "table");
     const head = put(put(t, "thead"), "tr");
-    for (const h of ["what", ...table.outcomes.map((o) => o.label), "reading"]) put(head, "th", { scope: "col" }, h);
+    for (const h of ["what", ...(page.over_promises.length ? ["reading"] : []), ...table.outcomes.map((o) => o.label)]) put(head, "th", { scope: "col" }, h);
     const body = put(t, "tbody");
     for (const scale of table.scales) {
       const found = Object.fromEntries(table.effects.filter((e) => e.attribute === scale.attribute).map((e) => [e.outcome, e]));
       const tr = put(body, "tr");
       put(tr, "th", { scope: "row" }, marked(scale.attribute));
+      const over = page.over_promises.includes(scale.attribute);
+      if (page.over_promises.length) put(tr, "td", { class: over ? "bad over" : "soft" }, over ? "over-promise: more is clicked or bought, and more comes back" : "");
       for (const o of table.outcomes) {
         const e = found[o.name], shown = e && e.discovered && !e.refused;
-        put(tr, "td", { class: `n ${shown ? (good(e) ? "good" : "bad") : "soft"}` }, shown ? `${signed(e.percent)} %` : e ? "not shown" : "–");
+        put(tr, "td", { class: `n ${shown ? (good(e) ? "good" : "bad") : "soft"}` }, shown ? `${signed(e.percent)} %` : e ? "·" : "–");
       }
-      const over = page.over_promises.includes(scale.attribute);
-      put(tr, "td", { class: over ? "bad over" : "soft" }, over ? "over-promise: more is clicked or bought, and more comes back" : "");
     }
+    put(s, "p", { class: "soft" }, "Per SD. A dot: no effect that stands, or one that is refused; a dash: not analysed.");
   }
 
   function attributes() {
