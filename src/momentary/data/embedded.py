@@ -21,9 +21,6 @@ from momentary.errors import DataError, StorageError
 
 _BUSY_S = 30.0
 _CACHE_KIB = 16_000
-_CHECKPOINT_PAGES = 8_000
-"""Of 4 KiB. Pages that change again and again are copied back once in a while, and the tick that
-copies them waits for it: one in a hundred and more, instead of one in twenty."""
 
 
 class SqliteLog:
@@ -189,7 +186,6 @@ def _connected(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}").fetchall()
         connection.execute("PRAGMA secure_delete = ON").fetchall()
         _migrate(connection, path)
     except BaseException:
