@@ -33,7 +33,7 @@ class HubPictureEncoder:
     """
 
     def __init__(self, name: str, *, revision: str | None = None) -> None:
-        self._model, self._processor = _loaded(name, "AutoImageProcessor", revision=revision)
+        self._model, self._processor = load_hub_model(name, "AutoImageProcessor", revision=revision)
         self.version = f"transformers:{name}@{revision or 'main'}"
 
     def encode(self, contents: Sequence[Picture]) -> FloatArray:
@@ -58,7 +58,9 @@ class HubSoundEncoder:
     """
 
     def __init__(self, name: str, *, revision: str | None = None) -> None:
-        self._model, self._processor = _loaded(name, "AutoFeatureExtractor", revision=revision)
+        self._model, self._processor = load_hub_model(
+            name, "AutoFeatureExtractor", revision=revision
+        )
         self._rate_hz = int(self._processor.sampling_rate)
         window_s = float(getattr(self._processor, "max_length_s", _LONGEST_S))
         self._window = int(window_s * self._rate_hz)  # a longer one would be cut at random
@@ -88,7 +90,17 @@ class HubSoundEncoder:
         return np.asarray(np.mean(vectors, axis=0), dtype=np.float32)
 
 
-def _loaded(name: str, processor: str, *, revision: str | None) -> tuple[Any, Any]:
+def load_hub_model(name: str, *readers: str, revision: str | None) -> list[Any]:
+    """A model ready to be asked, and what reads its inputs.
+
+    Args:
+        name: On the hub, or a folder; its weights have to be safetensors.
+        readers: Classes of transformers, such as "AutoTokenizer".
+        revision: A commit of it; None is its newest.
+
+    Raises:
+        SettingsError: If transformers is not installed, or something cannot be loaded.
+    """
     try:
         import transformers
     except ImportError as error:
@@ -98,10 +110,10 @@ def _loaded(name: str, processor: str, *, revision: str | None) -> tuple[Any, An
     given: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
     try:
         model = transformers.AutoModel.from_pretrained(name, use_safetensors=True, **given)
-        reader = getattr(transformers, processor).from_pretrained(name, **given)
+        read = [getattr(transformers, each).from_pretrained(name, **given) for each in readers]
     except (OSError, ValueError, KeyError) as error:
         raise SettingsError(f"{name} cannot be loaded ({error}); check the name.") from error
-    return model.eval(), reader
+    return [model.eval(), *read]
 
 
 def _vectors(model: Any, features: str, inputs: Any) -> FloatArray:  # noqa: ANN401

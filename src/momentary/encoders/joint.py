@@ -7,11 +7,11 @@ Radford et al., "Learning transferable visual models from natural language super
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
+from momentary.encoders.hub import load_hub_model
 from momentary.encoders.protocol import Picture
 from momentary.errors import SettingsError
 from momentary.types import FloatArray
@@ -32,25 +32,15 @@ class HubJointEncoder:
     """
 
     def __init__(self, name: str, *, revision: str | None = None) -> None:
-        try:
-            from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
-        except ImportError as error:
-            raise SettingsError(
-                f"{name} needs transformers; run: pip install 'momentary[hf]'"
-            ) from error
-        given: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
-        try:
-            model = AutoModel.from_pretrained(name, use_safetensors=True, **given)
-            self._tokenizer = AutoTokenizer.from_pretrained(name, **given)
-            self._processor = AutoImageProcessor.from_pretrained(name, **given)
-        except (OSError, ValueError, KeyError) as error:
-            raise SettingsError(f"{name} cannot be loaded ({error}); check the name.") from error
+        model, self._tokenizer, self._processor = load_hub_model(
+            name, "AutoTokenizer", "AutoImageProcessor", revision=revision
+        )
         if not (hasattr(model, "get_image_features") and hasattr(model, "get_text_features")):
             raise SettingsError(
                 f"{name} does not encode both pictures and texts; give a CLIP-like model, such as "
                 "openai/clip-vit-base-patch32."
             )
-        self._model = model.eval()
+        self._model = model
         self.version = f"transformers:{name}@{revision or 'main'}"
 
     def encode_pictures(self, pictures: Sequence[Picture]) -> FloatArray:
