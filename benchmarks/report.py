@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -103,19 +104,38 @@ def finish_part(
     seeds: Iterable[int],
     whole: bool = True,
 ) -> None:
-    """Print the rows of one part and write them beside the other parts of NAME.json.
+    """Print the rows of one part and write them beside the other parts' rows in NAME.json.
 
-    Every part keeps the commit, date and machine of its own run. A run that is not `whole` is
-    printed alone.
+    Every row says its part, and `parts` of the file keeps the commit, date, machine, data and seeds
+    of each part's own run; the file's own are the newest run's and the union of data and seeds. A
+    run that is not `whole` is printed alone.
     """
     console = _show(f"{name} --only {part}", rows)
     if not whole:
         console.print("A small run: nothing is written.")
         return
     file = RESULTS / f"{name}.json"
-    parts = msgspec.json.decode(file.read_bytes())["parts"] if file.is_file() else {}
-    parts[part] = _run(rows, data, seeds)
-    _write(console, name, {"name": name, "parts": dict(sorted(parts.items()))})
+    before = msgspec.json.decode(file.read_bytes()) if file.is_file() else {"parts": {}, "rows": []}
+    _write(console, name, beside(name, part, _run(rows, data, seeds), before=before))
+
+
+def beside(
+    name: str, part: str, run: Mapping[str, Any], *, before: Mapping[str, Any]
+) -> dict[str, object]:
+    """What a result file says once one part was run again and the other parts stand as they did."""
+    ours = {key: value for key, value in run.items() if key != "rows"}
+    parts = dict(sorted({**before["parts"], part: ours}.items()))
+    kept = [row for row in before["rows"] if row["part"] != part]
+    rows = [*kept, *({"part": part, **row} for row in run["rows"])]
+    newest = max(parts.values(), key=lambda each: each["date"])
+    return {
+        "name": name,
+        **{key: newest[key] for key in ("commit", "date", "machine")},
+        "data": {file: digest for each in parts.values() for file, digest in each["data"].items()},
+        "seeds": sorted({seed for each in parts.values() for seed in each["seeds"]}),
+        "parts": parts,
+        "rows": sorted(rows, key=lambda row: str(row["part"])),
+    }
 
 
 def _show(title: str, rows: Sequence[Row]) -> Console:
