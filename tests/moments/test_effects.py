@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -138,3 +140,37 @@ def test_a_shop_too_small_to_adjust_is_told_so_and_keeps_what_it_can_say():
     assert not any(
         "too few to adjust" in each for each in table_of((spells, pictures, facts)).warnings
     )
+
+
+def test_an_attribute_that_nothing_tells_is_refused_with_valid_numbers(tmp_path):
+    """The sum of two others: no rung can tell it, and no number of another is shown for it."""
+    spells, pictures, facts = shop(1, effect=0.15)
+    both = pictures.values[:, :2].sum(axis=1, keepdims=True)
+    wider = PictureTable(
+        pictures=pictures.pictures,
+        attributes=(*pictures.attributes, "both"),
+        values=np.concatenate([pictures.values, both], axis=1),
+    )
+    table = table_of((spells, wider, facts), merge_above=0.99, curves=False)
+    effect = named(table, "both")
+    assert (effect.discovered, effect.p, effect.percent) == (False, 1.0, 0.0)
+    assert (effect.low, effect.high) == (-100.0, 1e6)
+    assert "Nothing can be said" in effect.words
+    write_table(table, tmp_path / "effects.json")
+    assert read_table(tmp_path / "effects.json") == table
+    assert named(table, "brightness").discovered
+
+
+@pytest.mark.parametrize("events", [8, 15])
+def test_a_handful_of_events_is_not_enough(events):
+    """Within items each of so few events can be explained perfectly."""
+    spells, pictures, facts = shop(2, items=60)
+    rng = np.random.default_rng(0)
+    few = np.zeros(len(spells))
+    few[rng.choice(len(few), events, replace=False)] = 1.0
+    rare = replace(spells, counts={"click": few})
+    loose = LadderConfig(min_events=5, min_switchers=2)
+    table = table_of((rare, pictures, facts), ladder=loose, curves=False, heterogeneity=False)
+    for effect in table.effects:
+        assert (effect.rung, effect.discovered) == (1, False)
+        assert "not enough events" in effect.refused

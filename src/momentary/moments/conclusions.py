@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from momentary.moments.estimates import Estimate, Matrix
 from momentary.moments.results import Interval, Outcome, Scale
 from momentary.moments.rungs import Ladder, LadderConfig
+
+_NOTHING = Estimate(
+    coefficients=np.zeros(1),
+    influence=np.array([[100.0], [-100.0]]),
+    clusters=np.arange(2),
+    effective=np.full(1, 2.0),
+)
+"""Of an attribute that no rung can tell: 0, with an interval that leaves out nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +39,11 @@ class Draft:
     estimate: Estimate
     place: int
     refused: str
+
+    @property
+    def told(self) -> bool:
+        """Whether there is a number at all."""
+        return self.estimate is not _NOTHING
 
     @property
     def coefficient(self) -> float:
@@ -77,13 +92,12 @@ def draft(outcome: str, ladder: Ladder, *, attribute: int, config: LadderConfig)
                 place=place,
                 refused="",
             )
-    shown = ladder.rungs[1]
-    place = shown.place(attribute)
+    place = ladder.rungs[1].place(attribute) if 1 in ladder.rungs else None
     return Draft(
         outcome=outcome,
         attribute=attribute,
         rung=1,
-        estimate=shown.estimate,
+        estimate=_NOTHING if place is None else ladder.rungs[1].estimate,
         place=0 if place is None else place,
         refused=refusal(ladder, attribute, config, told=place is not None),
     )
@@ -92,7 +106,10 @@ def draft(outcome: str, ladder: Ladder, *, attribute: int, config: LadderConfig)
 def refusal(ladder: Ladder, attribute: int, config: LadderConfig, *, told: bool) -> str:
     """Why no rung above association holds for an attribute."""
     if not told:
-        return "It varies only together with other attributes, so no effect of its own can be told."
+        return (
+            "It varies only together with other attributes, or there are not enough events, so no "
+            "effect of its own can be told."
+        )
     reasons = []
     if 3 in ladder.rungs and not holds(ladder, 3, config):
         reasons.append(
@@ -103,6 +120,12 @@ def refusal(ladder: Ladder, attribute: int, config: LadderConfig, *, told: bool)
         reasons.append(
             f"not enough pictures changed: {int(ladder.switchers[attribute])} items changed it "
             f"and {config.min_switchers} are needed"
+        )
+    elif 3 not in ladder.rungs:
+        reasons.append(_within_a_sentence(ladder.notes[3]))
+    elif ladder.rungs[3].place(attribute) is None:
+        reasons.append(
+            "not enough events where pictures changed it, or it changed only together with others"
         )
     if 2 in ladder.rungs and not holds(ladder, 2, config):
         reasons.append(
@@ -144,6 +167,11 @@ def sentence(
     return (
         f"{more} {verb} {outcome.label} by {size} ({found.low:+.1f} to {found.high:+.1f}), {seen}."
     )
+
+
+def no_number(scale: Scale, outcome: Outcome, refused: str) -> str:
+    """What is said of an attribute that no rung can tell."""
+    return f"Nothing can be said of what {scale.label} does to {outcome.label}: {refused}"
 
 
 def cautions(scale: Scale, draft: Draft, ladder: Ladder) -> tuple[str, ...]:

@@ -83,8 +83,7 @@ def log_double_ml(  # noqa: PLR0913 - the estimating equation names them
         base = popularity.fit(deflated)
         score = residual.T @ (deflated - exposure * base)
         slope = (residual * deflated[:, None]).T @ attributes
-        full: Matrix = np.linalg.solve(slope, score).astype(np.float64)
-        step = _bounded(full)
+        step = _bounded(_solved(slope, score))
         theta = theta + step
         if np.abs(step).max(initial=0.0) < _TOLERANCE:
             break
@@ -102,6 +101,16 @@ def log_double_ml(  # noqa: PLR0913 - the estimating equation names them
         other=attributes,
         cluster=item,
     )
+
+
+def _solved(slope: Matrix, score: Matrix) -> Matrix:
+    try:
+        return np.linalg.solve(slope, score).astype(np.float64)
+    except np.linalg.LinAlgError as error:
+        raise DataError(
+            "Double machine learning cannot tell the attributes apart once what was measured is "
+            "adjusted for; leave one of them out."
+        ) from error
 
 
 def _bounded(step: Matrix) -> Matrix:

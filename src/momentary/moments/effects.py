@@ -373,7 +373,9 @@ class ImageEffects:
                 rung=draft.rung,
                 discovered=discovered,
                 refused=draft.refused,
-            ),
+            )
+            if draft.told
+            else conclusions.no_number(scale, OUTCOMES[draft.outcome], draft.refused),
             warnings=conclusions.cautions(scale, draft, fit.ladder),
         )
 

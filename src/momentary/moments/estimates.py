@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from momentary.errors import DataError
 from momentary.types import IntArray
 
 Matrix = NDArray[np.float64]
@@ -109,6 +110,9 @@ def leave_out(
         rows: Left factor of the information. Shape (rows, coefficients).
         other: Right factor of the information. Shape (rows, coefficients).
         cluster: Each row's cluster. Shape (rows,).
+
+    Raises:
+        DataError: If the rows do not identify the coefficients.
     """
     order = np.argsort(cluster, kind="stable")
     ids, starts = np.unique(cluster[order], return_index=True)
@@ -116,7 +120,12 @@ def leave_out(
     sums = np.add.reduceat(score[order], starts, axis=0)
     left, right = np.ascontiguousarray(rows[order]), np.ascontiguousarray(other[order])
     whole = left.T @ right
-    inverse = np.linalg.inv(whole)
+    try:
+        inverse = np.linalg.inv(whole)
+    except np.linalg.LinAlgError as error:
+        raise DataError(
+            "The data cannot tell the effects apart; leave out attributes that few items changed."
+        ) from error
     size = whole.shape[0]
     influence = np.empty_like(sums)
     leverage = np.empty_like(sums)

@@ -1,10 +1,10 @@
 """A made-up shop to try the moments on: drawn pictures, simulated shoppers, known effects.
 
 Everything here is simulated. Better items get brighter pictures, so plain comparison says that
-brightness sells, which it does not; in each fortnight two fifths of the items get another picture.
-True effects: warmer pictures are looked at, clicked and reviewed more; those with a larger subject
-are clicked more and sent back more often (an over-promise). People have lasting tastes and also go
-back to the brand they chose last.
+brightness sells, which it does not; in each fortnight three fifths of the items draw one of their
+pictures anew. True effects: warmer pictures are looked at, clicked and reviewed more; those with a
+larger subject are clicked more and sent back more often (an over-promise). People have lasting
+tastes and also go back to the brand they chose last.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from momentary.types import IntArray
 
 EFFECTS: Mapping[str, Mapping[str, float]] = {
     "click": {"warmth": 0.25, "subject_size": 0.35},
-    "return": {"subject_size": 0.45},
+    "return": {"subject_size": 0.50},
     "review": {"warmth": 0.30},
     "detail": {"warmth": 0.20},
 }
@@ -151,7 +151,7 @@ def stock_shelf(
     version = np.zeros((items, periods), dtype=np.int64)
     for period in range(1, periods):
         fresh = rng.integers(versions, size=items)
-        version[:, period] = np.where(rng.random(items) < 0.4, fresh, version[:, period - 1])
+        version[:, period] = np.where(rng.random(items) < 0.6, fresh, version[:, period - 1])
     shown = values[np.arange(items)[:, None], version].reshape(-1, values.shape[2])
     standard = (values - shown.mean(axis=0)) / shown.std(axis=0)
     return Shelf(
@@ -192,17 +192,17 @@ def simulate_log(shelf: Shelf, *, rng: np.random.Generator, config: ExampleConfi
     shown = _View(shelf, config.impressions, rng=rng, config=config)
     searched = _View(shelf, config.impressions // 5, rng=rng, config=config)
     examined = 1.0 / (1.0 + shown.position) ** 0.7
-    pull = np.exp(-2.5 + shown.interest + shown.of(shelf.signal["click"])) * examined
+    pull = np.exp(-2.1 + shown.interest + shown.of(shelf.signal["click"])) * examined
     clicked = rng.random(len(pull)) < np.minimum(pull, 0.95)
-    carted = clicked & (rng.random(len(pull)) < 0.5)
-    bought = carted & (rng.random(len(pull)) < 0.7)
+    carted = clicked & (rng.random(len(pull)) < 0.8)
+    bought = carted & (rng.random(len(pull)) < 0.9)
     looked = rng.random(len(searched.item)) < np.minimum(
         np.exp(-1.6 + searched.interest + searched.of(shelf.signal["detail"])), 0.95
     )
     after = {
         name: bought & (rng.random(len(pull)) < np.minimum(chance, 0.95))
         for name, chance in {
-            "refund": 0.15 * np.exp(shown.of(shelf.signal["return"])),
+            "refund": 0.25 * np.exp(shown.of(shelf.signal["return"])),
             "rate": np.full(len(pull), 0.5),
             "review": 0.2 * np.exp(shown.of(shelf.signal["review"])),
             "share": np.full(len(pull), 0.15),
@@ -344,7 +344,7 @@ def _pictures(quality: float, *, rng: np.random.Generator, config: ExampleConfig
     ground = level + rng.uniform(-10, 10, 3)
     picture = ground + rng.normal(0, 3, (height, width, 1)) + 6 * np.sin(rows / 30)[..., None]
     centre = np.array([height, width]) * rng.uniform(0.4, 0.6, 2)
-    radius = width * rng.uniform(0.2, 0.36)
+    radius = width * rng.uniform(0.23, 0.33)
     body = ((rows - centre[0]) / 1.4) ** 2 + (columns - centre[1]) ** 2 < radius**2
     stripes = rng.uniform(5, 35) * np.sin(columns * rng.uniform(0.2, 0.6) + rows * 0.1)
     colour = rng.integers(10, 190, 3)

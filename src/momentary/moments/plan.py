@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from scipy import special, stats
 
-from momentary.moments.results import Interval
+from momentary.moments.results import Interval, percent
 
 Kind = Literal["proportion", "poisson"]
 
@@ -182,8 +182,8 @@ def anytime_lift(
         / (total**2 * tuned)
         * math.log(math.sqrt(total * tuned + 1) / alpha)
     ) * math.sqrt(variance)
-    low, high = (100 * math.expm1(middle + side * reach) for side in (-1, 1))
-    return Interval(percent=100 * math.expm1(middle), low=low, high=high)
+    low, high = (percent(middle + side * reach) for side in (-1, 1))
+    return Interval(percent=percent(middle), low=low, high=high)
 
 
 def _variance(rate: float, config: PlanConfig) -> float:

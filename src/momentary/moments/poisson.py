@@ -15,10 +15,14 @@ import numpy as np
 
 from momentary.errors import DataError
 from momentary.moments.estimates import Estimate, Matrix, leave_out
+from momentary.moments.separation import separated
 from momentary.types import BoolArray, IntArray
 
 _STEPS = 60
 _TOLERANCE = 1e-9
+# Information left in some direction, a share of what there was in each column. Where there is an
+# estimate it is above 1e-5, where the fit ran away below 1e-14.
+_LEFT = 1e-10
 
 
 def within_poisson(
@@ -35,12 +39,13 @@ def within_poisson(
         counts: Events. Shape (spells,).
         exposure: What the rate is per; above 0. Shape (spells,).
         columns: What may move the rate; those of interest first. Each must vary within groups,
-            apart from the others (`varies_within`). Shape (spells, columns).
+            apart from the others, and none may separate (`comparable`). Shape (spells, columns).
         group: Whose fixed effect, such as the item. Shape (spells,).
         cluster: Who could have been drawn otherwise; holds whole groups. Shape (spells,).
 
     Raises:
-        DataError: If no group both has events and changed, or columns cannot be told apart.
+        DataError: If no group both has events and changed, columns cannot be told apart, or there
+            are not enough events for an estimate.
     """
     used = informative(counts, exposure=exposure, group=group)
     if not used.any():
@@ -51,6 +56,7 @@ def within_poisson(
     cells = _Cells(counts[used], exposure=exposure[used], columns=columns[used], group=group[used])
     beta = np.zeros(columns.shape[1])
     value = cells.likelihood(beta)
+    _, start = cells.derivatives(beta)
     for _ in range(_STEPS):
         score, information = cells.derivatives(beta)
         step = _newton_step(information, score)
@@ -59,12 +65,20 @@ def within_poisson(
             break
     else:
         raise DataError(
-            "The within-item fit does not settle: an exposure may tell events from no events "
-            "perfectly. Leave out attributes that only a few items changed."
+            "There are not enough events where pictures changed to compare items with themselves: "
+            "the fit does not settle. Collect more events, or leave out attributes that only a few "
+            "items changed."
         )
     fitted, centred = cells.fitted(beta)
     residual = cells.counts - fitted
     weighted = centred * fitted[:, None]
+    scale = np.sqrt(np.maximum(np.diag(start), 1e-300))
+    if np.linalg.eigvalsh(weighted.T @ centred / np.outer(scale, scale))[0] < _LEFT:
+        raise DataError(
+            "There are not enough events where pictures changed to compare items with themselves: "
+            "some effect would be infinite. Collect more events, or leave out attributes that only "
+            "a few items changed."
+        )
     return leave_out(
         beta,
         score=centred * residual[:, None],
@@ -82,6 +96,37 @@ def informative(counts: Matrix, *, exposure: Matrix, group: IntArray) -> BoolArr
     events = np.bincount(group[shown], weights=counts[shown], minlength=size)
     useful: BoolArray = shown & ((spells >= 2) & (events > 0))[group]
     return useful
+
+
+def comparable(
+    counts: Matrix, *, exposure: Matrix, columns: Matrix, group: IntArray
+) -> tuple[BoolArray, BoolArray]:
+    """Which spells and which columns a regression with a fixed effect per group can use.
+
+    Left out are spells of groups without events or with one spell, spells that the columns explain
+    perfectly (`separated`), and columns that do not vary within groups beyond those before them.
+
+    Args:
+        counts: Shape (spells,).
+        exposure: Shape (spells,).
+        columns: What others are adjusted for first. Shape (spells, columns).
+        group: Shape (spells,).
+
+    Returns:
+        Of shape (spells,), and of shape (columns,).
+    """
+    rows = informative(counts, exposure=exposure, group=group)
+    while True:
+        if not rows.any():
+            return rows, np.zeros(columns.shape[1], dtype=np.bool_)
+        used = columns if rows.all() else columns[rows]
+        kept = varies_within(used, weight=exposure[rows], group=group[rows])
+        lost = separated(counts[rows], columns=used[:, kept], group=group[rows])
+        if not lost.any():
+            return rows, kept
+        left = exposure.copy()
+        left[np.flatnonzero(rows)[lost]] = 0.0
+        rows &= informative(counts, exposure=np.where(rows, left, 0.0), group=group)
 
 
 def varies_within(

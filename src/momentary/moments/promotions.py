@@ -28,7 +28,7 @@ from momentary.errors import DataError
 from momentary.moments.around import Allowed, allow_for_before, known, neighbours
 from momentary.moments.estimates import Estimate, Matrix
 from momentary.moments.multiplicity import benjamini_hochberg, romano_wolf
-from momentary.moments.poisson import informative, varies_within, within_poisson
+from momentary.moments.poisson import comparable, informative, within_poisson
 from momentary.moments.refute import robustness_value
 from momentary.moments.results import (
     Effect,
@@ -294,21 +294,27 @@ def _within(
     rows = compared.rows
     order = sorted(weeks, key=lambda week: (abs(week), week))
     columns = np.concatenate([controls[rows], *(weeks[week][rows] for week in order)], axis=1)
-    kept = varies_within(columns, weight=cells.trips[rows], group=compared.group[rows])
+    used, kept = comparable(
+        cells.purchases[rows],
+        exposure=cells.trips[rows],
+        columns=columns,
+        group=compared.group[rows],
+    )
     count = controls.shape[1]
     names = [(place, week) for week in order for place in range(cells.places.shape[1])]
     told = tuple(name for name, use in zip(names, kept[count:], strict=True) if use)
     if not any(week == 0 for _, week in told):
         raise DataError("No product was shown in a place in some weeks and not in others.")
     shown = np.flatnonzero(kept[count:]) + count
-    ordered = columns[:, [*shown.tolist(), *np.flatnonzero(kept[:count]).tolist()]]
+    order_of = [*shown.tolist(), *np.flatnonzero(kept[:count]).tolist()]
+    ordered = columns[:, order_of] if used.all() else columns[used][:, order_of]
     del columns
     estimate = within_poisson(
-        cells.purchases[rows],
-        exposure=cells.trips[rows],
+        cells.purchases[rows][used],
+        exposure=cells.trips[rows][used],
         columns=ordered,
-        group=compared.group[rows],
-        cluster=cells.product[rows],
+        group=compared.group[rows][used],
+        cluster=cells.product[rows][used],
     )
     return _Around(estimate.first(len(told)), told)
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 from momentary.errors import DataError
 from momentary.moments.estimates import Estimate, Matrix, difference, joint_p, wald_p
-from momentary.moments.poisson import varies_within, within_poisson
+from momentary.moments.poisson import comparable, within_poisson
 from momentary.types import BoolArray, IntArray
 
 Refit = Callable[[Matrix, BoolArray], Estimate]
@@ -65,17 +65,17 @@ def leads_p(
         return None
     ahead = attributes[later] - attributes[now]
     columns = np.concatenate([ahead, attributes[now], controls[now]], axis=1)
-    kept = varies_within(columns, weight=exposure[now], group=item[now])
+    used, kept = comparable(counts[now], exposure=exposure[now], columns=columns, group=item[now])
     leads = int(kept[: attributes.shape[1]].sum())
     if not leads:
         return None
     try:
         estimate = within_poisson(
-            counts[now],
-            exposure=exposure[now],
-            columns=columns[:, kept],
-            group=item[now],
-            cluster=item[now],
+            counts[now][used],
+            exposure=exposure[now][used],
+            columns=columns[used][:, kept],
+            group=item[now][used],
+            cluster=item[now][used],
         )
     except DataError:
         return None

@@ -37,6 +37,8 @@ RUNGS: Mapping[int, str] = {
 """The evidence ladder; a number is never promoted to a rung that it was not measured on."""
 
 _FORMAT = 1
+_MOST_PERCENT = 1e6
+_HIGHEST = 20.0  # a logarithm well above it, for which exp stays finite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -431,12 +433,17 @@ def mark_noisy(table: EffectTable, attributes: Collection[str]) -> EffectTable:
 
 
 def percent(log_ratio: float) -> float:
-    """A logarithm of a rate ratio as a percent change.
+    """A logarithm of a rate ratio as a percent change, never above a million.
+
+    No picture multiplies sales by more than ten thousand: an end of an interval that is told as a
+    million percent says that there is no upper end, and stays a number in JSON.
 
     >>> round(percent(0.0953), 2)
     10.0
+    >>> percent(3.4e17), percent(-3.4e17)
+    (1000000.0, -100.0)
     """
-    return 100.0 * math.expm1(log_ratio)
+    return min(100.0 * math.expm1(min(log_ratio, _HIGHEST)), _MOST_PERCENT)
 
 
 def _strength(effect: Effect) -> tuple[bool, float, float]:

@@ -10,7 +10,7 @@ import numpy as np
 from momentary.errors import DataError
 from momentary.moments.double_ml import DoubleMLConfig, log_double_ml
 from momentary.moments.estimates import Estimate, Matrix
-from momentary.moments.poisson import informative, varies_within, within_poisson
+from momentary.moments.poisson import comparable, informative, within_poisson
 from momentary.moments.refute import divergence_p, leads_p
 from momentary.moments.splines import Confounders
 from momentary.types import BoolArray, IntArray
@@ -27,6 +27,7 @@ _MOVED = 0.05  # SD within an item that count as a changed picture
 _FEW_ITEMS = 40  # for each attribute; below, rung 2 must give the same when split otherwise
 _SPLITS = 3
 _APART = 1.0  # standard errors between splits that are too many
+_UNTOLD = 3.0  # standard error per SD, as a logarithm: 400 times as much or a 400th
 _EXTREME = 1.5  # per SD, as a logarithm: 4.5 times as much is no picture's doing
 
 
@@ -171,7 +172,7 @@ def climb(sample: Sample, *, rng: np.random.Generator, config: LadderConfig) -> 
     }
     for number, fit in ways.items():
         try:
-            rungs[number] = fit()
+            rungs[number] = _told(fit())
         except DataError as error:
             notes[number] = str(error)
     return Ladder(
@@ -181,6 +182,19 @@ def climb(sample: Sample, *, rng: np.random.Generator, config: LadderConfig) -> 
         leads=_leads(sample, rungs),
         notes=notes,
     )
+
+
+def _told(rung: Rung) -> Rung:
+    """The rung without the numbers that say nothing at all, which are held fixed all the same."""
+    errors = rung.estimate.errors
+    told = np.isfinite(rung.estimate.coefficients) & (errors < _UNTOLD)
+    if not told.any():
+        raise DataError(
+            "There are not enough events to tell what any attribute does; collect more."
+        )
+    if told.all():
+        return rung
+    return Rung(estimate=rung.estimate.take(np.flatnonzero(told)), columns=rung.columns[told])
 
 
 def association(sample: Sample) -> Rung:
@@ -306,14 +320,16 @@ def _fixed_effects(
 ) -> Rung:
     """Controls come first in the check, so that what they explain is not laid to a picture."""
     chosen = np.flatnonzero(allowed)
-    useful = informative(sample.counts, exposure=sample.exposure, group=group)
+    columns = np.concatenate([controls, sample.attributes[:, chosen]], axis=1)
+    useful, kept = comparable(sample.counts, exposure=sample.exposure, columns=columns, group=group)
     if not useful.any():
         raise DataError("No two spells can be compared; collect more events.")
-    columns = np.concatenate([controls, sample.attributes[:, chosen]], axis=1)[useful]
-    kept = varies_within(columns, weight=sample.exposure[useful], group=group[useful])
+    columns = columns[useful]
     count = controls.shape[1]
     told = chosen[kept[count:]]
     if not len(told):
+        if useful.sum() < informative(sample.counts, exposure=sample.exposure, group=group).sum():
+            raise DataError("There are not enough events where pictures changed; collect more.")
         raise DataError("The pictures change only together with something else that is held fixed.")
     estimate = within_poisson(
         sample.counts[useful],
