@@ -9,6 +9,7 @@ import pytest
 
 from momentary.errors import NotFittedError
 from momentary.learn.stacking import Stack
+from momentary.models.artifact import KINDS
 from momentary.models.attentive_rnn import AttentiveRNN, AttentiveRNNConfig
 from momentary.models.factorization import Factorization, FactorizationConfig
 from momentary.models.feature_rnn import FeatureRNN, FeatureRNNConfig
@@ -248,6 +249,10 @@ def test_a_quick_model_keeps_to_its_scores(name: str, exact: int, log: Sessions)
 @pytest.mark.parametrize("name", MODELS)
 def test_model_is_named_after_its_kind(name: str) -> None:
     assert name.split(",")[0] == MODELS[name]().kind
+
+
+def test_no_model_of_the_registry_is_left_out() -> None:
+    assert {name.split(",")[0] for name in MODELS} == set(KINDS)
 
 
 class FollowsLast:
