@@ -42,7 +42,7 @@ DRAWS = (
         f"{_ROOM}{name}.py"
         for name in (
             *("conclusions", "double_ml", "effects", "estimates", "examination", "multiplicity"),
-            *("poisson", "refute", "rungs", "spells", "splines"),
+            *("poisson", "refute", "rungs", "separation", "spells", "splines"),
         )
     ),
 )
