@@ -28,7 +28,7 @@ from benchmarks.moments_worlds import WORLDS
 from benchmarks.report import Row, data_folder, finish_part, sha256
 from momentary.moments.attributes import ATTRIBUTES
 from momentary.moments.estimates import Matrix
-from momentary.moments.multiplicity import benjamini_hochberg
+from momentary.moments.multiplicity import adaptive_step_up
 from momentary.moments.plan import anytime_lift, sample_ratio_p
 from momentary.moments.stability import STEADY, noisy, stability
 
@@ -177,7 +177,7 @@ def gates(worlds: dict[str, list[Draw]], by_world: dict[str, Summary]) -> list[R
     placebo = np.array([each.placebo for draws in worlds.values() for each in draws])
     for place, method in enumerate(("log-link DML", "within-item")):
         share = float((placebo[:, place] < 0.05).mean())
-        any_found = [bool((benjamini_hochberg(p) <= FDR).any()) for p in placebo[:, place]]
+        any_found = [bool((adaptive_step_up(p, fdr=FDR) <= FDR).any()) for p in placebo[:, place]]
         rows += [
             _row(f"G6 {method}: swapped photos p < .05", share, 0.08, "lower"),
             _row(f"G6 {method}: swapped photos p < .05", share, 0.03),

@@ -1,10 +1,16 @@
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from momentary.moments.estimates import wald_p
 from momentary.moments.examination import examination
-from momentary.moments.multiplicity import benjamini_hochberg, near_duplicates, romano_wolf
+from momentary.moments.multiplicity import (
+    adaptive_step_up,
+    benjamini_hochberg,
+    near_duplicates,
+    romano_wolf,
+)
 from momentary.moments.refute import leads_p, robustness_value, welch_p
 
 
@@ -32,6 +38,31 @@ def test_welch_is_scipys():
 def test_benjamini_hochberg_is_scipys():
     p = np.random.default_rng(0).random(20) ** 3
     assert np.allclose(benjamini_hochberg(p), stats.false_discovery_control(p))
+
+
+def test_the_two_stage_step_up_is_statsmodels():
+    rng = np.random.default_rng(0)
+    for fdr in (0.05, 0.1, 0.2):
+        for power in (1, 3, 6):
+            p = rng.random(20) ** power
+            found = adaptive_step_up(p, fdr=fdr) <= fdr
+            assert (found == multipletests(p, alpha=fdr, method="fdr_tsbky")[0]).all()
+
+
+def test_the_two_stage_step_up_keeps_the_rate_and_finds_more():
+    rng = np.random.default_rng(0)
+    false, found, plainly = [], [], []
+    for _ in range(2000):
+        at = rng.normal(size=12) + np.repeat([2.6, 0.0], 6)
+        p = 2 * stats.norm.sf(np.abs(at))
+        hits = adaptive_step_up(p, fdr=0.1) <= 0.1
+        false.append(hits[6:].sum() / max(hits.sum(), 1))
+        found.append(hits[:6].mean())
+        plainly.append((benjamini_hochberg(p)[:6] <= 0.1).mean())
+    assert np.mean(false) <= 0.1
+    assert np.mean(found) > np.mean(plainly) + 0.03
+    nothing = [adaptive_step_up(rng.random(12), fdr=0.1).min() <= 0.1 for _ in range(2000)]
+    assert np.mean(nothing) <= 0.1
 
 
 def test_the_joint_test_has_its_size():

@@ -17,7 +17,12 @@ from momentary.errors import DataError, NotFittedError
 from momentary.moments import conclusions
 from momentary.moments.attributes import ATTRIBUTES
 from momentary.moments.estimates import Estimate, Matrix
-from momentary.moments.multiplicity import benjamini_hochberg, near_duplicates, romano_wolf
+from momentary.moments.multiplicity import (
+    adaptive_step_up,
+    benjamini_hochberg,
+    near_duplicates,
+    romano_wolf,
+)
 from momentary.moments.refute import (
     CategoryEffects,
     category_effects,
@@ -305,7 +310,7 @@ class ImageEffects:
         family: dict[int, float] = {}
         if asked:
             p = np.array([each.p for each in asked])
-            corrected = benjamini_hochberg(p)
+            corrected = adaptive_step_up(p, fdr=self.design.fdr)
             stepdown = self._family(asked)
             places = [place for place, each in enumerate(drafts) if not each.refused]
             q.update(zip(places, corrected.tolist(), strict=True))

@@ -143,7 +143,7 @@ class Effect:
         coefficient: The same as a logarithm per SD: log(1 + percent / 100).
         standard_error: Of the coefficient.
         p: Two-sided p value.
-        q: Benjamini-Hochberg q value over all attributes and outcomes.
+        q: Two-stage q value over all attributes and outcomes, for the table's false-discovery rate.
         discovered: True where q is at most the table's false-discovery rate and nothing refuses it.
         family_p: Romano-Wolf p value, for headlines; None where not computed.
         robustness: Share of the residual variance of exposure and outcome that an unseen cause
