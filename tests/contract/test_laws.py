@@ -2,6 +2,7 @@
 # ruff: noqa: ARG002, ARG003 - a model is given more than the broken ones use
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,9 @@ MODELS: dict[str, Make] = {
         )
     ),
     "hybrid": lambda: Hybrid(HybridConfig(parts=(NETWORK, *PARTS), holdout=0.3, stack=STACK)),
+    "hybrid, two networks": lambda: Hybrid(
+        HybridConfig(parts=(replace(NETWORK, networks=2), *PARTS), holdout=0.3, stack=STACK)
+    ),
     "hybrid, by probability": lambda: Hybrid(HybridConfig(parts=PARTS, blend="probability")),
     "hybrid, by rank": lambda: Hybrid(HybridConfig(parts=PARTS, blend="rank", holdout=0.3)),
 }

@@ -102,6 +102,36 @@ def test_a_part_by_itself_scores_as_the_model_alone(world, blend):
     np.testing.assert_allclose(part.score(history), alone.score(history), rtol=1e-6)
 
 
+def test_the_networks_of_a_part_are_averaged_as_probabilities(world):
+    train, history, _ = world
+    settings = {"units": (4,), "epochs": 1, "batch_size": 8, "n_sample": 8}
+    part = Part(kind="gru4rec", scale="softmax", settings=settings, networks=2)
+    said = []
+    mean = Hybrid(HybridConfig(parts=(part,), blend="probability", holdout=0.3)).fit(
+        train,
+        n_items=60,
+        rng=np.random.default_rng(1),
+        progress=lambda *told: said.append(told[:2]),
+    )
+    assert said[-1][0] == said[-1][1]
+    state, number = mean.state(), mean.state()["number"]
+    ours = Sessions(
+        items=number[history.items],
+        offsets=history.offsets,
+        times_us=history.times_us,
+        users=history.users,
+    )
+    each = []
+    for prefix in ("part0.", "part0+1."):
+        own = {name.removeprefix(prefix): w for name, w in state.items() if name.startswith(prefix)}
+        network = make(part.kind, part.settings)
+        scores = type(network).from_state(network.config, own).score(ours)[:, number]
+        chances = np.exp(scores - scores.max(axis=1, keepdims=True))
+        each.append(chances / chances.sum(axis=1, keepdims=True))
+    assert np.abs(each[0] - each[1]).max() > 1e-3
+    np.testing.assert_allclose(mean.score(history), (each[0] + each[1]) / 2, rtol=1e-4)
+
+
 def test_the_mixture_is_the_most_probable_one():
     chances = np.array([[0.8, 0.1]] * 3 + [[0.1, 0.8]], dtype=np.float32)
     # sum of log(w a + (1 - w) b) is stationary where 3 (0.8 - 0.7 w) = 0.1 + 0.7 w
@@ -235,6 +265,8 @@ def test_a_part_keeps_an_infinite_setting_as_text_for_json():
         Part(kind="vstan", scale="log")
     with pytest.raises(ValueError, match="candidates is -1"):
         Part(kind="vstan", candidates=-1)
+    with pytest.raises(ValueError, match="networks is 0"):
+        Part(kind="vstan", networks=0)
 
 
 @pytest.mark.parametrize("name", ["rsc15_64", "diginetica"])

@@ -60,18 +60,23 @@ class Part:
         scale: How scores become probabilities: "share" (a score's share of the sum; the scores
             must not be negative) or "softmax".
         candidates: Best items that it puts before the stack.
+        networks: How many are fitted, from different seeds; their probabilities are averaged. It
+            pays for models that start from chance, and costs as much again in fitting and asking.
     """
 
     kind: str
     settings: dict[str, Any] = field(default_factory=dict)
     scale: Literal["share", "softmax"] = "share"
     candidates: int = 100
+    networks: int = 1
 
     def __post_init__(self) -> None:
         if self.scale not in ("share", "softmax"):
             raise ValueError(f"scale is {self.scale!r}; it must be 'share' or 'softmax'.")
         if self.candidates < 0:
             raise ValueError(f"candidates is {self.candidates}; it must be 0 or more.")
+        if self.networks < 1:
+            raise ValueError(f"networks is {self.networks}; it must be 1 or more.")
         # JSON knows no infinity; as text it comes back through `make`.
         plain = {
             name: str(value) if value == math.inf else value
@@ -128,14 +133,14 @@ class _Learned(NamedTuple):
     """Everything in the order in which the items first appeared.
 
     Attributes:
-        scorers: The parts, fitted on everything.
+        scorers: The networks of each part, fitted on everything.
         facts: What the features are made of.
         shares: Weights of the probability blend. Shape (parts,).
         stack: What orders the candidates.
         number: Place of each item in that order. Shape (items,).
     """
 
-    scorers: tuple[Scorer, ...]
+    scorers: tuple[tuple[Scorer, ...], ...]
     facts: Facts
     shares: FloatArray
     stack: Stacked
@@ -148,7 +153,7 @@ class FittedPart:
 
     Attributes:
         part: What was fitted.
-        scorer: It, with the blend's own numbers of items.
+        scorer: It, or the first of its networks, with the blend's own numbers of items.
         number: Those by item. Shape (items,).
     """
 
@@ -198,7 +203,7 @@ class Hybrid:
         seeds = rng.integers(2**63, size=parts + 4)
         sampled, drawn, learned, turned = (np.random.default_rng(seed) for seed in seeds[parts:])
         past, late = _cut(ours, self.config.holdout)
-        steps = _Steps(progress, 2 * parts + 4)
+        steps = _Steps(progress, 2 * sum(part.networks for part in self.config.parts) + 4)
         life = max(len(ours.items), 1)
 
         early = self._blank(
@@ -280,8 +285,8 @@ class Hybrid:
         """The parts as they were fitted on everything, in the order of the settings."""
         learned = require_fitted(self._learned, self)
         return tuple(
-            FittedPart(part=part, scorer=scorer, number=learned.number)
-            for part, scorer in zip(self.config.parts, learned.scorers, strict=True)
+            FittedPart(part=part, scorer=networks[0], number=learned.number)
+            for part, networks in zip(self.config.parts, learned.scorers, strict=True)
         )
 
     def state(self) -> Arrays:
@@ -297,8 +302,10 @@ class Hybrid:
             ):
                 arrays |= {f"stack.{place}.w{depth}": weight, f"stack.{place}.b{depth}": bias}
         arrays |= {f"facts.{name}": array for name, array in learned.facts._asdict().items()}
-        for place, scorer in enumerate(learned.scorers):
-            arrays |= {f"part{place}.{name}": array for name, array in scorer.state().items()}
+        for place, networks in enumerate(learned.scorers):
+            for copy, scorer in enumerate(networks):
+                prefix = _prefix(place, copy)
+                arrays |= {prefix + name: array for name, array in scorer.state().items()}
         return arrays
 
     @classmethod
@@ -308,8 +315,8 @@ class Hybrid:
         scorers = []
         for place, part in enumerate(config.parts):
             unfitted = make(part.kind, part.settings)
-            own = _below(state, f"part{place}.")
-            scorers.append(type(unfitted).from_state(unfitted.config, own))
+            states = [_below(state, _prefix(place, copy)) for copy in range(part.networks)]
+            scorers.append(tuple(type(unfitted).from_state(unfitted.config, own) for own in states))
         facts = {
             name: np.require(array, None, ["C", "W"])
             for name, array in _below(state, "facts.").items()
@@ -337,23 +344,26 @@ class Hybrid:
 
     def _fit_parts(
         self, sessions: Sessions, *, n_items: int, seeds: IntArray, steps: _Steps
-    ) -> tuple[Scorer, ...]:
+    ) -> tuple[tuple[Scorer, ...], ...]:
         scorers = []
         for part, seed in zip(self.config.parts, seeds, strict=False):
-            scorer = make(part.kind, part.settings).fit(
-                sessions,
-                n_items=n_items,
-                rng=np.random.default_rng(seed),
-                progress=steps.inner(part.kind),
-            )
-            scorers.append(scorer)
-            steps.finish(f"{part.kind} fitted")
+            networks = []
+            for copy in range(part.networks):
+                network = make(part.kind, part.settings).fit(
+                    sessions,
+                    n_items=n_items,
+                    rng=np.random.default_rng([seed, copy] if copy else seed),
+                    progress=steps.inner(part.kind),
+                )
+                networks.append(network)
+                steps.finish(f"{part.kind} fitted")
+            scorers.append(tuple(networks))
         return tuple(scorers)
 
     def _pairs(self) -> dict[str, int]:
         return {"window": self.config.window, "partners": self.config.partners}
 
-    def _blank(self, scorers: tuple[Scorer, ...], facts: Facts) -> _Learned:
+    def _blank(self, scorers: tuple[tuple[Scorer, ...], ...], facts: Facts) -> _Learned:
         """Parts and facts without weights and stack; the items are numbered already."""
         nothing = np.zeros(0, dtype=np.float32)
         return _Learned(
@@ -430,13 +440,14 @@ class Hybrid:
         parts = self.config.parts
         shape = (len(parts), len(asked), len(learned.facts.counts))
         chances = np.empty(shape, dtype=np.float32)
-        for scorer, part, out in zip(learned.scorers, parts, chances, strict=True):
-            if _is_quick(type(scorer)):
-                quick, exact = cast("Quick", scorer), max(part.candidates, 1)
-                scores = _scores_of_each(quick, asked, exact=exact)
-            else:
-                scores = scorer.score(asked)
-            _write_chances(scores, part, out)
+        for networks, part, out in zip(learned.scorers, parts, chances, strict=True):
+            _write_chances(_scores_of(networks[0], part, asked), part, out)
+            for network in networks[1:]:
+                another = np.empty_like(out)
+                _write_chances(_scores_of(network, part, asked), part, another)
+                out += another
+            if len(networks) > 1:
+                out /= len(networks)
         return chances
 
     def _without_stack(self, learned: _Learned) -> bool:
@@ -521,6 +532,11 @@ def _below(state: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:
     }
 
 
+def _prefix(place: int, copy: int) -> str:
+    """What the arrays of a part's network begin with; the first's bears no number of its own."""
+    return f"part{place}+{copy}." if copy else f"part{place}."
+
+
 def _renumbered(sessions: Sessions, number: IntArray) -> Sessions:
     return Sessions(
         items=number[sessions.items],
@@ -603,6 +619,13 @@ def fused_ranks(reciprocal: FloatArray, shares: FloatArray) -> FloatArray:
 def _is_quick(model: type) -> bool:
     """Whether a model is `Quick`, which takes long to find out."""
     return issubclass(model, Quick)
+
+
+def _scores_of(scorer: Scorer, part: Part, asked: Sessions) -> FloatArray:
+    """Score every item, the part's candidates in full. Shape (sessions, items)."""
+    if not _is_quick(type(scorer)):
+        return scorer.score(asked)
+    return _scores_of_each(cast("Quick", scorer), asked, exact=max(part.candidates, 1))
 
 
 def _scores_of_each(scorer: Quick, asked: Sessions, *, exact: int) -> FloatArray:
