@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,6 +55,7 @@ def example(
     from momentary.moments.example import ExampleConfig, write_example
 
     config = ExampleConfig(items=items, impressions=impressions)
+    _folder(folder)
     for written in write_example(folder, rng=np.random.default_rng(seed), config=config):
         stdout.print(str(written), soft_wrap=True, highlight=False)
     stdout.print("Everything in it is simulated.")
@@ -73,8 +75,13 @@ def measure(
     from momentary.moments.attributes import ATTRIBUTES
     from momentary.moments.gallery import Gallery, measure_all, write_measured
 
+    _writable(out)
     with one_bar("measure") as progress:
         measured = measure_all(Gallery(pictures), threads=threads, progress=progress)
+    if not measured.pictures:
+        raise DataError(
+            f"{pictures} holds no picture that can be read; JPEG, PNG, WEBP, GIF, BMP and TIFF can."
+        )
     if out:
         write_measured(measured, out)
     means = measured.values.mean(axis=0) if len(measured.values) else []
@@ -127,6 +134,7 @@ def concepts(
     from momentary.moments.gallery import Gallery
     from momentary.moments.prompts import PROMPTS, read_prompts, score_pictures, write_prompted
 
+    _writable(out)
     pairs = read_prompts(prompts) if prompts else PROMPTS
     encoder = HubJointEncoder(model, revision=revision)
     with one_bar("score") as progress:
@@ -179,6 +187,7 @@ def effects(
     """
     import dataclasses
 
+    _writable(out)
     table = _estimate(
         events,
         versions,
@@ -228,10 +237,12 @@ def validate(
         )
         return
     for fit in table.fits:
-        tests = (("swapped pictures", fit.placebo_p), ("agreement of the rungs", fit.divergence_p))
-        for name, p in tests:
-            said = "not possible here" if p is None else f"p = {p:.3f}"
-            stdout.print(f"{fit.outcome}: {name}: {said}")
+        none = "not possible here"
+        share, p = fit.placebo_p, fit.divergence_p
+        swapped = none if share is None else f"{share:.1%} are significant at 5 %; about 5 % should"
+        agree = none if p is None else f"p = {p:.3f} that rungs 2 and 3 say the same"
+        stdout.print(f"{fit.outcome}: swapped pictures: {swapped}")
+        stdout.print(f"{fit.outcome}: agreement of the rungs: {agree}")
     for warning in table.warnings:
         stdout.print(f"[yellow]{escape(warning)}[/]")
 
@@ -251,6 +262,7 @@ def promotions(
     from momentary.data.datasets import complete_journey_folder
     from momentary.moments.promotions import promotion_effects
 
+    _writable(out)
     with one_bar("promotions") as progress:
         table = promotion_effects(folder or complete_journey_folder(), progress=progress)
     _tell(table, out=out, json=json)
@@ -314,6 +326,7 @@ def whatif(
     from momentary.moments.results import plain, read_table
     from momentary.moments.whatif import predict_edit
 
+    _writable(out)
     name, amount = _edit(change, list(ATTRIBUTES))
     found = read_table(table)
     try:
@@ -325,7 +338,8 @@ def whatif(
     if out:
         out.write_bytes(encode_png(edited.pixels))
     if json:
-        typer.echo(msgspec.json.encode(lift, enc_hook=plain).decode())
+        told = {**msgspec.to_builtins(lift, enc_hook=plain), "reached": edited.reached}
+        typer.echo(msgspec.json.encode(told).decode())
         return
     if not edited.reached:
         stdout.print("[yellow]The edit cannot go that far; this is the nearest that it reaches.[/]")
@@ -395,6 +409,7 @@ def report(
     from momentary.moments.report import Pictures, summary, write_report
     from momentary.moments.results import mark_noisy, read_table, write_table
 
+    _writable(out)
     found = read_table(table)
     shown = None
     if pictures:
@@ -405,6 +420,8 @@ def report(
             )
         found = mark_noisy(found, measured.noisy)
         known = _parquet(facts).to_pylist() if facts else []
+        if known and "picture" not in known[0]:
+            raise DataError(f"{facts} has no column 'picture'; it has {', '.join(known[0])}.")
         shown = Pictures(
             gallery=gallery,
             measured=measured,
@@ -493,7 +510,23 @@ def _parquet(file: Path) -> pa.Table:
     try:
         return pq.read_table(file)
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{file} is not a Parquet file that can be read: {error}.") from error
+        why = str(error).rstrip(".")
+        raise DataError(f"{file} is not a Parquet file that can be read: {why}.") from error
+
+
+def _writable(file: Path | None) -> None:
+    """Before hours of work, not after."""
+    if file is None:
+        return
+    if file.is_dir():
+        raise SettingsError(f"{file} is a folder; name a file in it.")
+    if not file.parent.is_dir():
+        raise SettingsError(f"{file} cannot be written: there is no folder {file.parent}; make it.")
+
+
+def _folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(f"{folder} is a file; name a folder, which is made if it is not there.")
 
 
 def _edit(text: str, names: list[str]) -> tuple[str, float]:
@@ -502,6 +535,8 @@ def _edit(text: str, names: list[str]) -> tuple[str, float]:
         value = float(amount)
     except ValueError as error:
         raise SettingsError(f"--edit {text!r} is not such as brightness=+1.") from error
+    if not math.isfinite(value):
+        raise SettingsError(f"--edit {text!r} must be finite, such as brightness=+1.")
     if name not in names:
         raise SettingsError(f"There is no attribute {name!r}; there are {', '.join(names)}.")
     return name, value

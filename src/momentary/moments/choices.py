@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from momentary.errors import DataError
 from momentary.moments.decision import Choices
 
+_NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
 _NEEDED = ("person", "choice", "chosen", "brand", "category", "price", "position")
 
 
@@ -25,14 +26,20 @@ def choices_of(rows: pa.Table, *, image: Sequence[str], visual: Sequence[str] = 
         visual: Columns in which long-term taste may differ; those of `image` if none is named.
 
     Raises:
-        DataError: If a column is missing, a choice set has not exactly one chosen alternative, or
-            the sets differ in size.
+        DataError: If there are no rows, a column is missing or holds no numbers, a choice set has
+            not exactly one chosen alternative, or the sets differ in size.
     """
     wanted = (*image, *visual)
     missing = [name for name in (*_NEEDED, *wanted) if name not in rows.column_names]
     if missing:
         raise DataError(f"The choices have no column {missing[0]!r}; {', '.join(_NEEDED)} and the "
                         "image columns are needed.")  # fmt: skip
+    if not rows.num_rows:
+        raise DataError("The choices have no rows; give one row an alternative of each choice.")
+    for name in ("chosen", "price", "position", *wanted):
+        kind = rows.schema.field(name).type
+        if not any(is_kind(kind) for is_kind in _NUMBERS):
+            raise DataError(f"Column {name!r} of the choices holds {kind}; it must hold numbers.")
     with duckdb.connect() as connection:
         connection.register("rows", rows)
         found = connection.execute("FROM rows ORDER BY person, choice, position").fetchnumpy()

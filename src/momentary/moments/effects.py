@@ -176,6 +176,7 @@ class ImageEffects:
             each.sd for each in self._scales
         ]
         category, self._category_names, facts, names = _facts(events, confounders)
+        self._warn_of_facts(events, confounders)
         self.fits = {}
         for done, name in enumerate(self.design.outcomes):
             progress(done, len(self.design.outcomes), name)
@@ -226,6 +227,16 @@ class ImageEffects:
             for column in kept
         )
         return kept
+
+    def _warn_of_facts(self, events: Spells, facts: ItemFacts | None) -> None:
+        known = set(facts.items) if facts else set(events.items)
+        unknown = [item for item in events.items if item not in known]
+        if unknown:
+            self._warnings.append(
+                f"Nothing is known of {len(unknown):,} of {len(events.items):,} items, such as "
+                f"{unknown[0]!r}: the facts do not name them. They count as one more category, "
+                "with average numbers."
+            )
 
     def _enough(self, events: Spells, name: str) -> bool:
         outcome = OUTCOMES[name]

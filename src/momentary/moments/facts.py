@@ -16,10 +16,12 @@ def item_facts(table: pa.Table) -> ItemFacts:
         table: One row an item.
 
     Raises:
-        DataError: If `item_id` is missing or names an item twice.
+        DataError: If `item_id` is missing or names an item twice, or there are no rows.
     """
     if "item_id" not in table.column_names:
         raise DataError(f"The facts have no column item_id; they have {table.column_names}.")
+    if not table.num_rows:
+        raise DataError("The facts have no rows; give one row an item, or leave the facts out.")
     items = [str(each) for each in table["item_id"].to_pylist()]
     if len(set(items)) < len(items):
         raise DataError(

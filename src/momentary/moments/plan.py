@@ -142,6 +142,8 @@ def sample_ratio_p(
             f"counts are {list(counts)} and shares {list(shares)}; give one share above 0 for each "
             "arm, adding up to 1."
         )
+    if (seen < 0).any() or not seen.any():
+        raise ValueError(f"counts are {list(counts)}; none may be below 0, and not all may be 0.")
     prior = concentration * planned
     log_factor = (
         special.gammaln(prior.sum())

@@ -113,14 +113,15 @@
     if (new Set(table.outcomes.map((o) => o.moment)).size < 2) return;
     const s = section("Across the moments"), t = put(put(s, "div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Effects across the moments" }), "table");
     const head = put(put(t, "thead"), "tr");
-    for (const h of ["what", ...(page.over_promises.length ? ["reading"] : []), ...table.outcomes.map((o) => o.label)]) put(head, "th", { scope: "col" }, h);
+    const read = Object.keys(page.promises).length > 0;
+    for (const h of ["what", ...(read ? ["reading"] : []), ...table.outcomes.map((o) => o.label)]) put(head, "th", { scope: "col" }, h);
     const body = put(t, "tbody");
     for (const scale of table.scales) {
       const found = Object.fromEntries(table.effects.filter((e) => e.attribute === scale.attribute).map((e) => [e.outcome, e]));
       const tr = put(body, "tr");
       put(tr, "th", { scope: "row" }, marked(scale.attribute));
-      const over = page.over_promises.includes(scale.attribute);
-      if (page.over_promises.length) put(tr, "td", { class: over ? "bad over" : "soft" }, over ? "over-promise: more is clicked or bought, and more comes back" : "");
+      const promise = page.promises[scale.attribute];
+      if (read) put(tr, "td", { class: promise?.broken ? "bad over" : "soft" }, promise ? promise.words : "");
       for (const o of table.outcomes) {
         const e = found[o.name], shown = e && e.discovered && !e.refused;
         put(tr, "td", { class: `n ${shown ? (good(e) ? "good" : "bad") : "soft"}` }, shown ? `${signed(e.percent)} %` : e ? "·" : "–");
@@ -172,6 +173,10 @@
       if (v < sc.low || v > sc.high) return { refused: `${sc.label} would be ${v.toPrecision(3)} ${sc.unit}, outside the range that the data speak for (${sc.low.toPrecision(3)} to ${sc.high.toPrecision(3)}).` };
       const e = table.effects.find((e) => e.outcome === outcome && e.attribute === sc.attribute);
       if (e && e.refused) return { refused: e.refused };
+    }
+    for (const sc of table.scales) {
+      const k = at(sc.attribute), move = k < 0 || fit.attributes.includes(sc.attribute) ? 0 : (values[k] - slider.before[k]) / sc.sd;
+      if (Math.abs(move) > 0.3) return { refused: `the edit also moves ${sc.label} by ${signed(move)} SD, and what that does could not be estimated together with the rest.` };
     }
     const middle = z.reduce((t, v, i) => t + v * fit.coefficients[i], 0);
     const variance = z.reduce((t, v, i) => t + v * z.reduce((u, w, j) => u + w * fit.covariance[i][j], 0), 0);

@@ -19,7 +19,15 @@ from momentary.errors import DataError
 from momentary.moments.attributes import ATTRIBUTES
 from momentary.moments.gallery import Gallery, Measured
 from momentary.moments.pixels import encode_jpeg, encode_png, read_picture
-from momentary.moments.results import MOMENTS, RUNGS, EffectTable, plain, words_of
+from momentary.moments.results import (
+    MOMENTS,
+    RUNGS,
+    Effect,
+    EffectTable,
+    Outcome,
+    plain,
+    words_of,
+)
 from momentary.moments.whatif import stops
 
 _STRENGTHS = tuple(np.linspace(-1, 1, 9).tolist())
@@ -90,7 +98,16 @@ def summary(table: EffectTable) -> tuple[str, ...]:
         lines = [f"No {table.exposure_noun} characteristic has an effect that can be told from 0."]
     else:
         strongest = sorted(found, key=lambda each: max(each.low, -each.high), reverse=True)
-        lines = [each.words for each in strongest[:3]]
+        # One sentence an attribute: clicks, carts and purchases say nearly the same.
+        first = {each.attribute: each.words for each in reversed(strongest)}
+        order = dict.fromkeys(each.attribute for each in strongest)
+        lines = [first[attribute] for attribute in order][:3]
+    broken = [table.scale(name).label for name in over_promises(table)]
+    if broken:
+        lines.append(
+            f"An over-promise: more {words_of(broken)} brings more at first sight, and more comes "
+            "back."
+        )
     rungs = sorted({each.rung for each in table.effects})
     named = words_of([f"rung {rung} of 4 ({RUNGS[rung]})" for rung in rungs])
     lines.append(
@@ -102,14 +119,61 @@ def summary(table: EffectTable) -> tuple[str, ...]:
 
 def over_promises(table: EffectTable) -> tuple[str, ...]:
     """Attributes that raise a good first-sight outcome and a bad one in use, both discovered."""
-    raised: dict[str, set[bool]] = {}
-    for effect in table.effects:
-        if not effect.discovered or effect.refused or effect.percent <= 0:
-            continue
-        outcome = table.outcome(effect.outcome)
-        if (outcome.moment, outcome.good) in (("first_sight", True), ("use", False)):
-            raised.setdefault(effect.attribute, set()).add(outcome.good)
-    return tuple(name for name, sides in raised.items() if len(sides) == 2)
+    return tuple(name for name, found in promises(table).items() if found.broken)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """What comes of an attribute that moves people at first sight.
+
+    Attributes:
+        broken: True where it is an over-promise.
+        words: The reading in a few plain words.
+    """
+
+    broken: bool
+    words: str
+
+
+def promises(table: EffectTable) -> dict[str, Promise]:
+    """For each attribute discovered to raise a good first-sight outcome, what follows in use.
+
+    An over-promise is one that is discovered to raise a bad outcome in use. It is kept where even
+    the upper end of the interval stays below what is gained at first sight; in between, the data
+    are too few to tell, and that is said.
+    """
+    found = {}
+    for scale in table.scales:
+        effects = {
+            each.outcome: each for each in table.effects if each.attribute == scale.attribute
+        }
+        gains = [effects[o.name] for o in _of(table, "first_sight", good=True) if o.name in effects]
+        gained = [each.percent for each in gains if each.discovered and each.percent > 0]
+        losses = [o for o in _of(table, "use", good=False) if o.name in effects]
+        if gained and losses:
+            found[scale.attribute] = _promise(effects, losses, gained=max(gained))
+    return found
+
+
+def _of(table: EffectTable, moment: str, *, good: bool) -> list[Outcome]:
+    return [each for each in table.outcomes if each.moment == moment and each.good == good]
+
+
+def _promise(effects: Mapping[str, Effect], losses: Sequence[Outcome], *, gained: float) -> Promise:
+    for outcome in losses:
+        loss = effects[outcome.name]
+        if loss.discovered and loss.percent > 0:
+            return Promise(
+                broken=True, words="over-promise: more is clicked or bought, and more comes back"
+            )
+        if loss.refused or loss.high >= gained:
+            reach = "" if loss.refused else f" ({loss.low:+.0f} to {loss.high:+.0f} %)"
+            return Promise(
+                broken=False,
+                words=f"too little is known of {outcome.label}{reach} to say whether it "
+                "over-promises",
+            )
+    return Promise(broken=False, words="no over-promise: what comes back grows by less, if at all")
 
 
 def matched_pairs(pictures: Pictures, attribute: str) -> list[tuple[int, int]]:
@@ -152,6 +216,7 @@ def _page(table: EffectTable, pictures: Pictures | None) -> dict[str, Any]:
         },
         "summary": summary(table),
         "over_promises": over_promises(table),
+        "promises": promises(table),
         "reach": float(stats.norm.ppf(0.5 + table.level / 2)),
         "power_reach": float(stats.norm.ppf(0.975) + stats.norm.ppf(_POWER)),
         "matched_on": words_of(matched) or "nothing: no category or price is known",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from momentary.moments.pixels import Pixels
 from momentary.moments.results import RUNGS, EffectTable, Interval, percent, words_of
 
 _STILL = 0.05  # standard deviations below which an attribute counts as unmoved
+_UNTOLD = 0.3  # standard deviations that an attribute without an effect in the fit may move
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +26,7 @@ class Lift:
 
     Attributes:
         outcome: An `Outcome.name`.
+        label: How it is written.
         rung: Of the effects that it is computed from.
         interval: In percent; None where it is refused.
         refused: Why there is no number, in plain words; "" where there is one.
@@ -31,6 +34,7 @@ class Lift:
     """
 
     outcome: str
+    label: str
     rung: int
     interval: Interval | None
     refused: str
@@ -43,7 +47,7 @@ class Lift:
             return f"No prediction: {self.refused}"
         found = self.interval
         return (
-            f"Predicted {self.outcome}: {found.percent:+.1f} % (interval {found.low:+.1f} to "
+            f"Predicted {self.label}: {found.percent:+.1f} % (interval {found.low:+.1f} to "
             f"{found.high:+.1f} %), evidence: {RUNGS[self.rung]}. An A/B test can settle it."
         )
 
@@ -75,8 +79,8 @@ def predict(
         after: The same after the change.
 
     Returns:
-        The lift; refused where a moved attribute leaves the range that the data speak for, or
-        its effect is refused in the table.
+        The lift; refused where a moved attribute leaves the range that the data speak for, its
+        effect is refused in the table, or it moves far and is not in the fit.
 
     Raises:
         DataError: If the table has no such fit, or a value is missing or not finite.
@@ -86,6 +90,8 @@ def predict(
     values = np.array([[_value(each, name) for name in fit.attributes] for each in (before, after)])
     moves = (values[1] - values[0]) / np.array([each.sd for each in scales])
     moved = dict(zip(fit.attributes, moves.tolist(), strict=True))
+    lift = partial(Lift, outcome=outcome, label=table.outcome(outcome).label, rung=fit.rung)
+    refuse = partial(lift, interval=None, moved=moved)
     refused = {each.attribute: each.refused for each in table.effects if each.outcome == outcome}
     for scale, move, value in zip(scales, moves, values[1], strict=True):
         if abs(move) <= _STILL:
@@ -98,14 +104,24 @@ def predict(
                 f"for ({scale.low:.3g} to {scale.high:.3g})."
             )
         if reason:
-            return Lift(outcome=outcome, rung=fit.rung, interval=None, refused=reason, moved=moved)
+            return refuse(refused=reason)
+    for scale in table.scales:
+        ends = [each.get(scale.attribute) for each in (before, after)]
+        if scale.attribute in moved or None in ends:
+            continue
+        move = (_value(after, scale.attribute) - _value(before, scale.attribute)) / scale.sd
+        if abs(move) > _UNTOLD:
+            return refuse(
+                refused=f"the edit also moves {scale.label} by {move:+.1f} SD, and what that does "
+                "could not be estimated together with the rest."
+            )
     middle = float(moves @ np.array(fit.coefficients))
     variance = float(moves @ np.array(fit.covariance) @ moves)
     reach = float(stats.norm.ppf(0.5 + table.level / 2)) * max(variance, 0.0) ** 0.5
     found = Interval(
         percent=percent(middle), low=percent(middle - reach), high=percent(middle + reach)
     )
-    return Lift(outcome=outcome, rung=fit.rung, interval=found, refused="", moved=moved)
+    return lift(interval=found, refused="", moved=moved)
 
 
 def predict_edit(table: EffectTable, outcome: str, *, pixels: Pixels, edited: Pixels) -> Lift:
