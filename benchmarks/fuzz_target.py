@@ -177,11 +177,10 @@ class Target:
         versions = [
             each.execute("PRAGMA data_version").fetchone()[0] for each in (self._log, self._catalog)
         ]
-        sizes = []
-        for name in ("audit.jsonl", "rules.json"):
-            with contextlib.suppress(OSError):
-                sizes.append((name, (self._home / name).stat().st_mtime_ns))
-        return (*versions, *sizes, self._rows())
+        audited = 0
+        with contextlib.suppress(OSError):
+            audited = (self._home / "audit.jsonl").stat().st_mtime_ns
+        return (*versions, audited, self._rows())
 
     def _rows(self) -> int:
         (rows,) = self._log.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()

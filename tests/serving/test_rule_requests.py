@@ -11,7 +11,9 @@ from momentary.recommend.scenarios import PRESETS, alike, merged, read_scenarios
 from momentary.serving.rulebook import RuleBook
 from momentary.settings import ServeSettings, api_key_digest, load_settings
 from momentary.types import Sessions
-from tests.serving.world import ITEMS, NOW_US, ask, event, make_recommender, opened
+from tests.serving.world import ITEMS, NOW_US, ask, event, make_home, make_recommender, opened
+
+pytestmark = pytest.mark.usefixtures("over_both")
 
 
 def _ids(answer):
@@ -143,7 +145,6 @@ def test_rules_that_cannot_be_followed_are_not_stored(tmp_path):
         for name in ("a b", "%2F", "-x", "x" * 101, "%C3%A4"):
             assert ask(app, "PUT", f"/v1/rules/{name}", json={}).status_code in (404, 422)
         assert ask(app, "GET", "/v1/rules").json() == {"rule_sets": []}
-        assert not (tmp_path / "rules.json").exists()
         assert app._routes._audit.entries() == []
 
 
@@ -157,23 +158,6 @@ def test_a_stored_rule_goes_on_when_the_last_item_with_a_property_goes(tmp_path)
         ask(app, "PUT", "/v1/items/i1", json={})
         assert "i1" in _ids(_post(app, rule_sets=["dry"]))
         assert _post(app, rules={"deny": "properties.alcohol"}).status_code == 422
-
-
-def test_another_process_sees_a_change_within_a_second(tmp_path):
-    now_s = [0.0]
-    first = RuleBook(ServeSettings(), tmp_path / "rules.json", clock_s=lambda: now_s[0])
-    other = RuleBook(ServeSettings(), tmp_path / "rules.json", clock_s=lambda: now_s[0])
-    assert first.put("a", {"in_stock": False})
-    assert list(other.names()) == []
-    now_s[0] += 1.1
-    assert list(other.names()) == ["a"]
-    assert other.put("b", {})
-    assert list(other.names()) == ["a", "b"]
-    (tmp_path / "rules.json").write_text("{damaged")
-    now_s[0] += 1.1
-    assert list(other.names()) == ["a", "b"]
-    with pytest.raises(SettingsError, match="holds no rules"):
-        RuleBook(ServeSettings(), tmp_path / "rules.json", clock_s=lambda: 0.0)
 
 
 def test_rules_and_scenarios_of_the_settings(tmp_path):
@@ -201,8 +185,8 @@ def test_rules_and_scenarios_of_the_settings(tmp_path):
         {"scenarios": {"home": {"rule_sets": ["nobody"]}}},
         {"scenarios": {"home": {"colour": "red"}}},
     ):
-        with pytest.raises(SettingsError, match=r"serve\."):
-            RuleBook(ServeSettings(**bad), tmp_path / "rules.json", clock_s=lambda: 0.0)
+        with make_home(tmp_path) as home, pytest.raises(SettingsError, match=r"serve\."):
+            RuleBook(ServeSettings(**bad), home.rule_sets)
 
 
 def test_each_preset_does_what_it_says(tmp_path):

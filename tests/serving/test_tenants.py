@@ -1,5 +1,6 @@
 """Tenants: what one has, another can neither read, nor infer, nor erase."""
 
+import asyncio
 import json
 import re
 import time
@@ -190,6 +191,36 @@ def test_one_event_id_counts_once_for_each_tenant(asks):
     assert asks("north", "POST", "/v1/events", json=click).json()["accepted"] == 1
     assert asks("south", "POST", "/v1/events", json=click).json()["accepted"] == 1
     assert asks("south", "POST", "/v1/events", json=click).json()["accepted"] == 0
+
+
+def test_each_tenant_follows_its_own_rules_and_knows_no_others(asks, served, server):
+    """What goes on beside the requests goes on for every tenant, and for each in its own data."""
+    put = asks("south", "PUT", "/v1/rules/own", json={"exclude_items": ["s-1"]})
+    assert put.status_code == 201
+
+    async def serve():
+        arriving = asyncio.Queue()
+        arriving.put_nowait({"type": "lifespan.startup"})
+        told = asyncio.Queue()
+        life = asyncio.ensure_future(served({"type": "lifespan"}, arriving.get, told.put))
+        await told.get()
+        (north, _south) = list_tenants(server)
+        storage = north.settings.storage
+        with Workspace.open(north.settings.home, storage=storage) as elsewhere:
+            elsewhere.rule_sets.put("secret", "{}", most=9)
+        own = served._tenants[0].app._routes._rules._book
+        end_s = time.monotonic() + 30
+        while "secret" not in own.names() and time.monotonic() < end_s:
+            await asyncio.sleep(0.02)
+        arriving.put_nowait({"type": "lifespan.shutdown"})
+        await life
+        return list(own.names())
+
+    assert asyncio.run(serve()) == ["secret"]
+    assert asks("south", "GET", "/v1/rules/secret").status_code == 404
+    other = served._tenants[1].app._routes._rules._book
+    other.look()
+    assert list(other.names()) == ["own"]
 
 
 def test_no_request_of_one_tenant_touches_what_another_has(asks, served, shown, monkeypatch):

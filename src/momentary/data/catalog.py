@@ -57,10 +57,11 @@ _THERE = sa.not_(ITEMS.c.deleted)
 _ITEM = sa.select(*(ITEMS.c[name] for name in _FIELDS)).where(_THERE)
 _BATCH = 5000
 _LOOKUP = 500
-_INSERTS: dict[str, Callable[[sa.Table], sqlite.Insert | postgresql.Insert]] = {
+INSERTS: dict[str, Callable[[sa.Table], sqlite.Insert | postgresql.Insert]] = {
     "sqlite": sqlite.insert,
     "postgresql": postgresql.insert,
 }
+"""How each database inserts or replaces."""
 
 
 class Catalog:
@@ -188,7 +189,7 @@ def upsert_rows(
         rows: The fields of `momentary.types.Item`, `properties` as JSON text.
         deleted: Whether the rows are tombstones; others bring a deleted item back.
     """
-    insert = _INSERTS[connection.dialect.name](ITEMS).values(deleted=deleted)
+    insert = INSERTS[connection.dialect.name](ITEMS).values(deleted=deleted)
     replaced = {name: insert.excluded[name] for name in (*_FIELDS, "deleted") if name != "item_id"}
     statement = insert.on_conflict_do_update(index_elements=["item_id"], set_=replaced)
     remaining = iter(rows)

@@ -17,13 +17,14 @@ from momentary.data.catalog import METADATA, Catalog
 from momentary.data.databases import Database
 from momentary.data.embedded import EmbeddedDatabase
 from momentary.data.events import EventLog
+from momentary.data.rule_sets import RuleSets
 from momentary.errors import SettingsError, StorageError
 from momentary.settings import StorageSettings
 
 if TYPE_CHECKING:
     import duckdb
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration; a workspace that says so opens without alembic."""
 
 BUCKETS = 16
@@ -130,6 +131,7 @@ class Workspace:
         database: What holds the catalogue, the imports and the live event log.
         engine: Of the catalogue and the imports.
         catalog: The items.
+        rule_sets: Rules that have a name.
         models: Folder of trained models.
         log_path: The live event log where it is embedded, a file that need not exist yet.
     """
@@ -139,6 +141,7 @@ class Workspace:
         self.database = database
         self.engine = database.engine()
         self.catalog = Catalog(self.engine)
+        self.rule_sets = RuleSets(self.engine)
         self.models = root / "models"
         self.log_path = root / "events.sqlite"
 

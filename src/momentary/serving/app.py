@@ -81,7 +81,7 @@ def create_app(  # noqa: PLR0913 - each says something else
 
     Raises:
         DataError: The event log cannot be opened.
-        SettingsError: The fallback's items are not the model's.
+        SettingsError: The fallback's items are not the model's, or stored rules cannot be read.
     """
     limits = ServeSettings() if settings is None else settings
     with contextlib.ExitStack() as undo:
@@ -95,8 +95,8 @@ def create_app(  # noqa: PLR0913 - each says something else
             settings=limits,
             clock_us=clock_us,
         )
+        routes = Routes(engine, workspace, settings=limits, assortment=assortment)
         undo.pop_all()
-    routes = Routes(engine, workspace, settings=limits, assortment=assortment)
     app = Application(engine, routes, settings=limits)
     tracing = tracing_of(limits)
     if tracing is not None:
@@ -142,6 +142,10 @@ class Application:
         self._tracing = tracing
         self._http = tracing.around(self._measured, route=_route_of)
         self.engine.measures.stage = tracing.stages(self.engine.measures.stage)
+
+    def start(self) -> None:
+        """Begin what goes on beside the requests, in the running event loop."""
+        self._routes.start()
 
     def close(self) -> None:
         """Settle what waits and close the event log."""
@@ -239,7 +243,7 @@ class Application:
             if message["type"] == "lifespan.startup":
                 if self._member is not None:
                     self._member.listen(self._routes.handlers())
-                self._routes.start()
+                self.start()
                 await send({"type": "lifespan.startup.complete"})
             else:
                 if self._member is not None:

@@ -121,6 +121,8 @@ class Dispatcher:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                for each in self._tenants:
+                    each.app.start()
                 await send({"type": "lifespan.startup.complete"})
             else:
                 self.close()

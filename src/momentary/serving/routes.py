@@ -19,7 +19,7 @@ from momentary.data.workspace import Workspace
 from momentary.errors import DataError
 from momentary.recommend.assortment import Assortment
 from momentary.serving import docs, openapi, tracker
-from momentary.serving.access import Caller
+from momentary.serving.access import ANYONE, Caller
 from momentary.serving.administration import Administration
 from momentary.serving.audit import AuditLog
 from momentary.serving.content import LiveContent
@@ -29,6 +29,7 @@ from momentary.serving.engine import Engine, Question
 from momentary.serving.http import decoded, read_body
 from momentary.serving.problems import Problem, unfollowed
 from momentary.serving.queries import HEADERS, answer, caller_of
+from momentary.serving.rule_file import import_rules
 from momentary.serving.rule_routes import RuleRoutes
 from momentary.serving.rulebook import RuleBook
 from momentary.serving.schemas import (
@@ -80,7 +81,9 @@ class Routes:
         self._catalog = workspace.catalog
         self._settings = settings
         self._audit = AuditLog(workspace.root / "audit.jsonl")
-        book = RuleBook(settings, workspace.root / "rules.json", clock_s=time.monotonic)
+        for name in import_rules(workspace):
+            self._audit.record(ANYONE, "import_rules", name, now_us=engine.now_us())
+        book = RuleBook(settings, workspace.rule_sets)
         self._wishes = Wishes(engine, book)
         self._rules = RuleRoutes(
             engine, book, audit=self._audit, limit_bytes=settings.max_body_bytes
@@ -138,6 +141,7 @@ class Routes:
     def start(self) -> None:
         """Begin what goes on beside the requests."""
         self._content.start()
+        self._rules.start()
 
     def join(self, member: Member) -> None:
         """Tell the other workers of a service what changes."""
@@ -158,6 +162,7 @@ class Routes:
     def close(self) -> None:
         """Let go of what the routes hold."""
         self._content.close()
+        self._rules.close()
         self._discovery.close()
 
     async def events(self, body: bytes, caller: Caller) -> bytes:

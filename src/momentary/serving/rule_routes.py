@@ -30,6 +30,9 @@ from momentary.serving.rulebook import (
 if TYPE_CHECKING:
     from momentary.serving.team import Handler, Member
 
+_LOOK_S = 0.5
+"""Two looks after what other machines stored, so that a change counts within a second."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _RULES = msgspec.json.Decoder(Rules)
 _WRITTEN = msgspec.json.Decoder(dict[str, Any])
@@ -55,6 +58,7 @@ class RuleRoutes:
         self._limit_bytes = limit_bytes
         self._changing = asyncio.Lock()
         self._member: Member | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     def routes(self) -> list[Route]:
         """What a program may ask."""
@@ -63,6 +67,15 @@ class RuleRoutes:
             Route("/v1/rules/{name}", self.rule_set, methods=["GET", "PUT", "DELETE"]),
             Route("/v1/scenarios", self.scenarios, methods=["GET"]),
         ]
+
+    def start(self) -> None:
+        """Follow what other machines change, from now on."""
+        self._watching = asyncio.get_running_loop().create_task(self._watch())
+
+    def close(self) -> None:
+        """Follow no more."""
+        if self._watching is not None:
+            self._watching.cancel()
 
     def join(self, member: Member) -> None:
         """Tell the other workers of a service what changes."""
@@ -132,8 +145,13 @@ class RuleRoutes:
             await self._member.tell("rules")
 
     async def _follow(self, _what: bytes) -> bytes:
-        await asyncio.to_thread(self._book.refresh)
+        await asyncio.to_thread(self._book.look)
         return b""
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            await asyncio.to_thread(self._book.look)
 
     def _shown(self, name: str) -> RuleSetOut:
         written = self._book.rules(name)

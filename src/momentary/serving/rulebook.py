@@ -1,21 +1,22 @@
 """Rules that have a name: those of the settings, and those that a shop changes while it is open.
 
-They lie in `rules.json` in the workspace, and every process that serves it sees a change within a
-second. What names in a stored rule mean is checked when it is stored; an attribute that no item has
-any more counts as empty afterwards, so that a catalogue's change never closes the shop.
+They lie beside the catalogue in its database, and every process that serves the shop, on whichever
+machine, sees a change within a second. What names in a stored rule mean is checked when it is
+stored; an attribute that no item has any more counts as empty afterwards, so that a catalogue's
+change never closes the shop.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Mapping
-from pathlib import Path
+import threading
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
 
-from momentary.errors import SettingsError
+from momentary.data.rule_sets import FullError, RuleSets
+from momentary.errors import DataError, SettingsError, StorageError
 from momentary.recommend.rules import Rules
 from momentary.recommend.scenarios import RuleFields, Scenario, merged, read_scenarios
 from momentary.serving.problems import Problem
@@ -23,8 +24,9 @@ from momentary.settings import ServeSettings
 
 _LOGGER = logging.getLogger(__name__)
 MOST = 1_000
-_FRESH_S = 1.0
+_AGAIN = ((b"retry-after", b"1"),)
 _SETTLED = {"unknown": "empty"}
+_WRITTEN = msgspec.json.Decoder(dict[str, Any])
 
 
 class RuleSetOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,18 +70,19 @@ class ScenariosOut(msgspec.Struct, frozen=True, kw_only=True):
 class RuleBook:
     """Named rules and scenarios of one server.
 
+    What is stored is read into memory, so that a request never waits for the database; `look`,
+    called now and then, follows what other processes store.
+
     Args:
         settings: Scenarios and rules that it has from the start.
-        file: The rules of the workspace.
-        clock_s: Seconds that never go back.
+        store: The rules of the shop.
 
     Raises:
         SettingsError: If the settings' scenarios or rules cannot work.
+        StorageError: If the stored rules cannot be read.
     """
 
-    def __init__(
-        self, settings: ServeSettings, file: Path, *, clock_s: Callable[[], float]
-    ) -> None:
+    def __init__(self, settings: ServeSettings, store: RuleSets) -> None:
         self.scenarios = read_scenarios(settings.scenarios)
         self._fixed = {name: dict(rules) for name, rules in settings.rules.items()}
         for name, rules in self._fixed.items():
@@ -87,10 +90,12 @@ class RuleBook:
                 merged([rules])
             except (msgspec.ValidationError, ValueError) as error:
                 raise SettingsError(f"serve.rules.{name}: {error}.") from error
-        self._file = file
-        self._clock_s = clock_s
-        self._seen: tuple[float, tuple[int, ...] | None] = (float("-inf"), None)
-        self._stored: dict[str, dict[str, Any]] = {}
+        self._store = store
+        self._reading = threading.Lock()
+        self._revision = -1
+        self._stored: Mapping[str, RuleFields] = {}
+        self._silent = False
+        self.refresh()
         known = self.names()
         for name, scenario in self.scenarios.items():
             for wanted in scenario.rule_sets:
@@ -102,8 +107,9 @@ class RuleBook:
 
     def names(self) -> dict[str, Literal["settings", "workspace"]]:
         """Where each rule set comes from, by name."""
-        stored = self._current()
-        places: dict[str, Literal["settings", "workspace"]] = dict.fromkeys(stored, "workspace")
+        places: dict[str, Literal["settings", "workspace"]] = dict.fromkeys(
+            self._stored, "workspace"
+        )
         return dict(sorted((places | dict.fromkeys(self._fixed, "settings")).items()))
 
     def rules(self, name: str) -> RuleFields:
@@ -112,7 +118,7 @@ class RuleBook:
         Raises:
             Problem: 422 if there is none.
         """
-        places = self._fixed if name in self._fixed else self._current()
+        places = self._fixed if name in self._fixed else self._stored
         found = places.get(name)
         if found is None:
             known = ", ".join(list(self.names())[:20]) or "none"
@@ -150,26 +156,31 @@ class RuleBook:
             raise Problem(422, detail, field="rules") from None
 
     def put(self, name: str, rules: Mapping[str, Any]) -> bool:
-        """Store a rule set; False if it was there already.
+        """Store a rule set, which counts here at once; False if it was there already.
 
         Raises:
-            Problem: 409 if the settings hold one of that name, or there are too many.
+            Problem: 409 if the settings hold one of that name, or there are too many; 503 if the
+                database takes nothing.
         """
         if name in self._fixed:
             detail = f"The settings hold the rule set {name!r}; change it there."
             raise Problem(409, detail, field="name")
-        stored = dict(self._current(anew=True))
-        if name not in stored and len(stored) >= MOST:
-            raise Problem(409, f"There are {MOST} rule sets; delete one first.", field="name")
-        new = name not in stored
-        self._write({**stored, name: dict(rules)})
+        try:
+            new = self._store.put(name, msgspec.json.encode(rules).decode(), most=MOST)
+        except FullError:
+            detail = f"There are {MOST} rule sets; delete one first."
+            raise Problem(409, detail, field="name") from None
+        except DataError as error:
+            raise _not_changed(error) from None
+        self.look()
         return new
 
     def delete(self, name: str) -> bool:
         """Forget a rule set of the workspace; False if there was none.
 
         Raises:
-            Problem: 409 if it is one of the settings, or a scenario names it.
+            Problem: 409 if it is one of the settings, or a scenario names it; 503 if the database
+                takes nothing.
         """
         if name in self._fixed:
             detail = f"The settings hold the rule set {name!r}; delete it there."
@@ -178,72 +189,49 @@ class RuleBook:
         if users:
             detail = f"The scenario {users[0]!r} names the rule set; change the scenario first."
             raise Problem(409, detail, field="name")
-        stored = dict(self._current(anew=True))
-        if stored.pop(name, None) is None:
-            return False
-        self._write(stored)
-        return True
+        try:
+            there = self._store.delete(name)
+        except DataError as error:
+            raise _not_changed(error) from None
+        self.look()
+        return there
+
+    def look(self) -> None:
+        """Follow what was stored; while the database is silent, the rules as they were go on."""
+        try:
+            self.refresh()
+        except StorageError as error:
+            if not self._silent:
+                _LOGGER.warning("the rules as they were go on: %s", error)
+            self._silent = True
+        else:
+            self._silent = False
 
     def refresh(self) -> None:
-        """Look at the file now."""
-        self._current(anew=True)
+        """Read what is stored, if it changed.
 
-    def _current(self, *, anew: bool = False) -> dict[str, dict[str, Any]]:
-        """The workspace's rules; the file is looked at again when a second has passed."""
-        looked_s, before = self._seen
-        now_s = self._clock_s()
-        if anew or now_s - looked_s > _FRESH_S:
-            state = _state(self._file)
-            if state != before:
-                self._load(first=looked_s == float("-inf"))
-            self._seen = (now_s, state)
-        return self._stored
-
-    def _load(self, *, first: bool) -> None:
-        try:
-            self._stored = _read(self._file)
-        except SettingsError:
-            if first:
-                raise
-            _LOGGER.exception("the rules as they were go on")
-
-    def _write(self, stored: dict[str, dict[str, Any]]) -> None:
-        part = self._file.with_name(f"{self._file.name}.{os.getpid()}.part")
-        try:
-            with part.open("wb") as opened:
-                opened.write(msgspec.json.format(msgspec.json.encode(stored), indent=2))
-                opened.flush()
-                os.fsync(opened.fileno())
-            part.replace(self._file)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            detail = f"The rules cannot be written ({error.strerror}); nothing was changed."
-            raise Problem(503, detail, headers=((b"retry-after", b"1"),)) from None
-        self._stored = stored
-        self._seen = (self._clock_s(), _state(self._file))
+        Raises:
+            StorageError: If the database does not answer.
+        """
+        # Of two who read at once, the one that read first must not have the last word.
+        with self._reading:
+            if self._store.revision() == self._revision:
+                return
+            self._revision, written = self._store.read()
+            before, found = self._stored, dict[str, RuleFields]()
+            for name, text in written.items():
+                try:
+                    rules = _WRITTEN.decode(text)
+                    merged([rules])
+                except ValueError as error:
+                    # Such as one that a newer momentary stored: the shop stays open.
+                    _LOGGER.error("the rule set %r cannot be read: %s", name, error)
+                    if name in before:
+                        found[name] = before[name]
+                else:
+                    found[name] = rules
+            self._stored = found
 
 
-def _state(file: Path) -> tuple[int, ...] | None:
-    """What differs after every change of a file; None if there is none."""
-    try:
-        status = file.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def _read(file: Path) -> dict[str, dict[str, Any]]:
-    """The rule sets of a file.
-
-    Raises:
-        SettingsError: If it is damaged; it is written whole or not at all, so somebody edited it.
-    """
-    try:
-        stored = msgspec.json.decode(file.read_bytes(), type=dict[str, dict[str, Any]])
-        for rules in stored.values():
-            merged([rules])
-    except FileNotFoundError:
-        return {}
-    except (msgspec.MsgspecError, ValueError, OSError) as error:
-        raise SettingsError(f"{file} holds no rules: {error}; mend or remove it.") from error
-    return stored
+def _not_changed(error: DataError) -> Problem:
+    return Problem(503, f"Nothing was changed: {error}", headers=_AGAIN)
