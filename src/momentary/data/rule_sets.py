@@ -99,6 +99,10 @@ class RuleSets:
             DataError: The database takes nothing now.
         """
         with writing(self._engine) as connection:
+            known = sa.select(RULE_SETS.c.name).where(RULE_SETS.c.name == name)
+            if connection.execute(known).first() is None:
+                # A refused request writes nothing.
+                return False
             _turn_page(connection)
             gone = connection.execute(sa.delete(RULE_SETS).where(RULE_SETS.c.name == name))
             return gone.rowcount == 1
