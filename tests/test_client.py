@@ -47,7 +47,7 @@ def test_rules_and_scenarios(client):
     )
     assert any(each.propensity is not None for each in lifted.items)
     assert client.similar("i1", allow="price > 10", k=3).items
-    popular = client.popular(rule_sets="cheap", in_stock=True).items
+    popular = client.popular(rule_sets=["cheap"], in_stock=True).items
     assert {each.item_id for each in popular} <= {"tea/green", "milk 1 l", "brötchen"}
     assert {each.name for each in client.scenarios()} == {"home", "product", "basket", "mail"}
     client.delete_rules("cheap")

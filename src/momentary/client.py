@@ -13,11 +13,29 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, Required, Self, TypedDict, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
+from momentary.client_types import (
+    ErasureReceipt,
+    Event,
+    EventType,
+    Item,
+    Outcome,
+    Playlist,
+    Ready,
+    Recommendations,
+    Recorded,
+    Rules,
+    RuleSet,
+    SavedModel,
+    Scenario,
+    SeenContent,
+    Walk,
+    Wish,
+)
 from momentary.errors import MomentaryError
 
 _T = TypeVar("_T")
@@ -48,160 +66,6 @@ class ClientError(MomentaryError):
         self.place = place
 
 
-class Boost(TypedDict, total=False):
-    """Lifts or lowers the items for which the condition `when` holds."""
-
-    when: Required[str]
-    multiply: float
-    add: float
-
-
-class Pin(TypedDict):
-    """Puts an item on a place, from 1."""
-
-    item_id: str
-    rank: int
-
-
-class Diversity(TypedDict, total=False):
-    """Avoids what is alike `by` an attribute, or by "content"."""
-
-    by: str
-    strength: float
-
-
-class Explore(TypedDict, total=False):
-    """Leaves a share of the places to chance."""
-
-    share: Required[float]
-    pool: int
-
-
-Values = Mapping[str, Sequence[str]]
-"""Attribute -> values."""
-
-
-class Rules(TypedDict, total=False):
-    """What may stand on a list, and where; docs/guide/rules.md says it all."""
-
-    allow: str | Values | Sequence[str | Values]
-    deny: str | Values | Sequence[str | Values]
-    exclude_seen: bool
-    in_stock: bool
-    price_min: float
-    price_max: float
-    max_per: Mapping[str, int]
-    exclude_items: Sequence[str]
-    boosts: Sequence[Boost]
-    pins: Sequence[Pin]
-    diversity: Diversity
-    explore: Explore
-    unknown: Literal["refuse", "empty"]
-
-
-class QueryRules(TypedDict, total=False):
-    """Rules of a list without a visit."""
-
-    scenario: str
-    rule_sets: str
-    allow: str
-    deny: str
-    in_stock: bool
-    price_min: float
-    price_max: float
-
-
-class RuleSet(msgspec.Struct, frozen=True, kw_only=True):
-    """Rules that have a name, and how many items they let through now."""
-
-    name: str
-    source: str
-    rules: Mapping[str, Any]
-    items: int
-
-
-class Scenario(msgspec.Struct, frozen=True, kw_only=True):
-    """The defaults of one kind of list."""
-
-    name: str
-    k: int
-    scorer: str
-    explain: bool
-    rules: Mapping[str, Any]
-    rule_sets: tuple[str, ...]
-
-
-class Recommended(msgspec.Struct, frozen=True, kw_only=True):
-    """One item of a list."""
-
-    item_id: str
-    score: float
-    rank: int
-    reasons: tuple[str, ...] = ()
-    name: str | None = None
-    propensity: float | None = None
-
-
-class Recommendations(msgspec.Struct, frozen=True, kw_only=True):
-    """A list, best first; lists that no visit was asked about have no id and no variant."""
-
-    model_version: str
-    items: tuple[Recommended, ...]
-    recommendation_id: str | None = None
-    variant: str | None = None
-
-
-class Playlist(msgspec.Struct, frozen=True, kw_only=True):
-    """An ordered list; `score` is each item's likeness to the one before."""
-
-    model_version: str
-    items: tuple[Recommended, ...]
-    smoothness: float
-    spread: float
-
-
-class SeenContent(msgspec.Struct, frozen=True, kw_only=True):
-    """What the service has seen of an item; see `serving.content.ItemContent`."""
-
-    item_id: str
-    state: str
-    views: tuple[str, ...]
-    placed: bool
-    visits: int
-    set_aside: Mapping[str, str]
-
-
-class Recorded(msgspec.Struct, frozen=True, kw_only=True):
-    """Events that are on the service's disk now, and those that were there already."""
-
-    accepted: int
-    duplicates: int
-
-
-class ErasureReceipt(msgspec.Struct, frozen=True, kw_only=True):
-    """The proof that a user was erased; see `data.erasure.Receipt`."""
-
-    receipt_id: str
-    events: int
-    exposures: int
-    segments: int
-    rejects: int
-    erased_us: int
-    retrain_by_us: int
-    models: tuple[str, ...]
-
-
-class SavedModel(msgspec.Struct, frozen=True, kw_only=True):
-    """One model of the service."""
-
-    version: str
-    kind: str
-    created: str
-    aliases: tuple[str, ...]
-    at_work: bool
-    facts: Mapping[str, Any]
-
-
 class _Models(msgspec.Struct, frozen=True):
     models: list[SavedModel]
 
@@ -212,6 +76,10 @@ class _RuleSets(msgspec.Struct, frozen=True):
 
 class _Scenarios(msgspec.Struct, frozen=True):
     scenarios: list[Scenario]
+
+
+class _Live(msgspec.Struct, frozen=True):
+    status: str
 
 
 class _Problem(msgspec.Struct, frozen=True):
@@ -271,7 +139,7 @@ class Client:
         """Close the connection; the next request opens another."""
         self._connection.close()
 
-    def record(self, **event: Any) -> Recorded:  # noqa: ANN401 - the event's fields
+    def record(self, **event: Unpack[Event]) -> Recorded:
         """Record one event: `item_id`, `event_type`, one of the ids; the time is now if left out.
 
         Raises:
@@ -279,9 +147,17 @@ class Client:
         """
         return self.record_many([event])
 
-    def record_many(self, events: Sequence[Mapping[str, Any]]) -> Recorded:
+    def record_many(self, events: Sequence[Event]) -> Recorded:
         """Record events, all of them or none."""
         return self._ask("POST", "/v1/events", Recorded, body=[_named(each) for each in events])
+
+    def record_ga4(self, body: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Recorded:
+        """Record what GA4 exports, or a body of its Measurement Protocol."""
+        return self._ask("POST", "/v1/events/ga4", Recorded, body=body)
+
+    def record_segment(self, body: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Recorded:
+        """Record Segment's track calls: one, several or a batch."""
+        return self._ask("POST", "/v1/events/segment", Recorded, body=body)
 
     def recommend(
         self,
@@ -290,7 +166,7 @@ class Client:
         user_id: str | None = None,
         anonymous_id: str | None = None,
         items: Sequence[str] = (),
-        event: Mapping[str, Any] | None = None,
+        event: Event | None = None,
         scenario: str | None = None,
         rule_sets: Sequence[str] = (),
         rules: Rules | None = None,
@@ -314,40 +190,58 @@ class Client:
         body |= {name: each for name, each in wish.items() if each is not None}
         return self._ask("POST", "/v1/recommend", Recommendations, body=body)
 
+    def continue_session(self, session_id: str, **wish: Unpack[Wish]) -> Recommendations:
+        """What comes next in a session, without recording anything but the answer."""
+        return self._list(f"/v1/sessions/{_part(session_id)}/recommend", wish)
+
     def feedback(
         self,
         recommendation_id: str,
         item_id: str,
         *,
-        event_type: str = "select_item",
-        **facts: Any,  # noqa: ANN401 - value, price, currency, quantity, timestamp
+        event_type: EventType = "select_item",
+        **facts: Unpack[Outcome],
     ) -> Recorded:
         """Record what came of one item of an answer."""
         body = {"recommendation_id": recommendation_id, "item_id": item_id, **facts}
         body = {"event_type": event_type, "event_id": secrets.token_hex(16), **body}
         return self._ask("POST", "/v1/feedback", Recorded, body=body)
 
-    def similar(
-        self, item_id: str, *, k: int = 20, explain: bool = False, **rules: Unpack[QueryRules]
-    ) -> Recommendations:
+    def similar(self, item_id: str, **wish: Unpack[Wish]) -> Recommendations:
         """Items like one item."""
-        return self._list(f"/v1/items/{_part(item_id)}/similar", k=k, explain=explain, **rules)
+        return self._list(f"/v1/items/{_part(item_id)}/similar", wish)
 
-    def together(self, item_id: str, *, k: int = 20) -> Recommendations:
+    def together(self, item_id: str, **wish: Unpack[Wish]) -> Recommendations:
         """Items that are bought with one item."""
-        return self._list(f"/v1/items/{_part(item_id)}/together", k=k)
+        return self._list(f"/v1/items/{_part(item_id)}/together", wish)
 
-    def popular(self, *, k: int = 20, **rules: Unpack[QueryRules]) -> Recommendations:
+    def popular(self, **wish: Unpack[Wish]) -> Recommendations:
         """What most wanted in the last week."""
-        return self._list("/v1/popular", k=k, **rules)
+        return self._list("/v1/popular", wish)
 
-    def trending(self, *, k: int = 20, **rules: Unpack[QueryRules]) -> Recommendations:
+    def trending(self, **wish: Unpack[Wish]) -> Recommendations:
         """What is wanted more today than before."""
-        return self._list("/v1/trending", k=k, **rules)
+        return self._list("/v1/trending", wish)
 
-    def search(self, text: str, *, k: int = 20) -> Recommendations:
+    def search(self, text: str, **wish: Unpack[Wish]) -> Recommendations:
         """Items by meaning, where the service knows it, and by their words."""
-        return self._list("/v1/search", q=text, k=k)
+        return self._list("/v1/search", wish, q=text)
+
+    def search_picture(self, picture: bytes, *, k: int = 20) -> Recommendations:
+        """Items that look like a picture: the content of a JPEG, PNG, WebP, GIF, BMP or TIFF."""
+        body = {"picture": picture, "k": k}
+        return self._ask("POST", "/v1/search/picture", Recommendations, body=body)
+
+    def search_sound(self, sound: bytes, *, k: int = 20) -> Recommendations:
+        """Items that sound like a clip: the content of a WAV, FLAC, Ogg, MP3 or AIFF."""
+        body = {"sound": sound, "k": k}
+        return self._ask("POST", "/v1/search/sound", Recommendations, body=body)
+
+    def playlist(self, start: str, *, end: str | None = None, **walk: Unpack[Walk]) -> Playlist:
+        """An ordered list from one item, or from one to another."""
+        return self._ask(
+            "POST", "/v1/playlists", Playlist, body={"start": start, "end": end, **walk}
+        )
 
     def rule_sets(self) -> list[RuleSet]:
         """The rules that have a name."""
@@ -369,33 +263,11 @@ class Client:
         """What the scenarios stand for."""
         return self._ask("GET", "/v1/scenarios", _Scenarios).scenarios
 
-    def search_picture(self, picture: bytes, *, k: int = 20) -> Recommendations:
-        """Items that look like a picture: the content of a JPEG, PNG, WebP, GIF, BMP or TIFF."""
-        body = {"picture": picture, "k": k}
-        return self._ask("POST", "/v1/search/picture", Recommendations, body=body)
-
-    def search_sound(self, sound: bytes, *, k: int = 20) -> Recommendations:
-        """Items that sound like a clip: the content of a WAV, FLAC, Ogg, MP3 or AIFF."""
-        body = {"sound": sound, "k": k}
-        return self._ask("POST", "/v1/search/sound", Recommendations, body=body)
-
-    def playlist(
-        self,
-        start: str,
-        *,
-        end: str | None = None,
-        length: int = 20,
-        **how: Any,  # noqa: ANN401 - apart, curve, smoothness, spread, rules
-    ) -> Playlist:
-        """An ordered list from one item, or from one to another."""
-        body = {"start": start, "end": end, "length": length, **how}
-        return self._ask("POST", "/v1/playlists", Playlist, body=body)
-
     def content(self, item_id: str) -> SeenContent:
         """What the service has seen of an item's text, picture, sound or film."""
         return self._ask("GET", f"/v1/items/{_part(item_id)}/content", SeenContent)
 
-    def put_item(self, item_id: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
+    def put_item(self, item_id: str, **fields: Unpack[Item]) -> dict[str, Any]:
         """Add an item or replace it: name, brand, category, price, available, properties...
 
         A picture or a sound may be sent with it, as bytes in `image_data` or `audio_data`.
@@ -424,12 +296,27 @@ class Client:
             "PUT", f"/v1/models/{_part(alias)}", _Models, body={"version": version}
         ).models
 
-    def _list(self, path: str, **query: Any) -> Recommendations:  # noqa: ANN401
-        plain = {
-            name: str(value).lower() if isinstance(value, bool) else value
-            for name, value in query.items()
-        }
-        return self._ask("GET", f"{path}?{urlencode(plain)}", Recommendations)
+    def live(self) -> str:
+        """That the process answers: "live"."""
+        return self._ask("GET", "/health/live", _Live).status
+
+    def ready(self) -> Ready:
+        """That requests can be answered.
+
+        Raises:
+            ClientError: With status 503, if the service cannot answer now.
+        """
+        return self._ask("GET", "/health/ready", Ready)
+
+    def _list(self, path: str, wish: Wish, **more: str) -> Recommendations:
+        query: dict[str, Any] = {**more, **wish}
+        if "rule_sets" in query:
+            query["rule_sets"] = ",".join(query["rule_sets"])
+        for name, value in query.items():
+            if isinstance(value, bool):
+                query[name] = str(value).lower()
+        mark = "?" if query else ""
+        return self._ask("GET", f"{path}{mark}{urlencode(query)}", Recommendations)
 
     def _ask(self, method: str, path: str, gives: type[_T] | None, *, body: object = None) -> _T:
         sent = None if body is None else msgspec.json.encode(body)
@@ -468,7 +355,7 @@ class Client:
         return answer.status, float(wait) if wait.isdigit() else 1.0, answer.read()
 
 
-def _named(event: Mapping[str, Any]) -> dict[str, Any]:
+def _named(event: Event) -> dict[str, Any]:
     """An event with an id and a time, so that sending it again is harmless."""
     return {"event_id": secrets.token_hex(16), "timestamp": time.time(), **event}
 

@@ -17,3 +17,4 @@ def test_content_blocks_run(tmp_path):
     assert '"item_id":"fresh"' in done.stdout
     assert "new here; like" in done.stdout
     assert '"item_id":"green-' in done.stdout
+    assert done.stdout.rpartition("model_version")[2].count('"item_id":"bell"') == 1

@@ -230,10 +230,12 @@ def test_other_trackers_send_as_they_are_used_to(tmp_path):
         assert ask(app, "POST", "/v1/events/ga4", json=ga4).json()["accepted"] == 2
         assert ask(app, "POST", "/v1/events/segment", json=segment).json()["accepted"] == 1
         again = ask(app, "POST", "/v1/events/segment", json=segment).json()
+        ga4_again = ask(app, "POST", "/v1/events/ga4", json=ga4).json()
         bad = ask(app, "POST", "/v1/events/segment", json=["text"])
         stored = list(app.engine._log.read())
 
     assert again == {"accepted": 0, "duplicates": 1}
+    assert ga4_again == {"accepted": 0, "duplicates": 2}
     assert bad.status_code == 422
     assert {(each.item_id, each.event_type) for each in stored} == {
         ("i1", "add_to_cart"),

@@ -11,7 +11,7 @@ import msgspec
 
 from momentary.data.events import new_id
 from momentary.data.synonyms import known_type
-from momentary.data.trackers import EXPANDERS, measured
+from momentary.data.trackers import EXPANDERS, measured, named_by_content
 from momentary.encoders.protocol import Modality
 from momentary.recommend.rules import DEFAULT_RULES, Rules
 from momentary.serving.problems import Problem, undecodable
@@ -309,11 +309,12 @@ def read_feedback(body: bytes) -> FeedbackIn:
 def read_tracked(body: bytes, tracker: str, *, now_us: int, most: int) -> list[Event]:
     """The events of a body as GA4 or Segment write it: one record, an array, or Segment's batch.
 
-    Records without items, such as page views, hold no event.
+    Records without items, such as page views, hold no event. GA4 gives its records no id: those
+    that say when they happened are known by what they hold, so that a repeated body counts once.
     """
     try:
         records = _records(msgspec.json.decode(body), tracker)
-        flat = [each for record in records for each in EXPANDERS[tracker](record)]
+        flat = named_by_content(each for record in records for each in EXPANDERS[tracker](record))
         wire = [
             (place, msgspec.convert(_tracked(each, now_us), EventIn, strict=False))
             for place, each in enumerate(flat)
