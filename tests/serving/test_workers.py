@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import http.client
 import itertools
-import json
 import os
 import signal
 import sqlite3
@@ -20,7 +19,15 @@ from momentary.serving.problems import Problem
 from momentary.serving.team import Team
 from momentary.serving.workers import Workers
 from momentary.settings import ServeSettings
-from tests.serving.world import ITEMS, ServerProcess, ask, event, opened
+from tests.serving.world import (
+    ITEMS,
+    ServerProcess,
+    ask,
+    event,
+    opened,
+    said,
+    worker_connections,
+)
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs Linux' /proc")
 
@@ -37,30 +44,7 @@ class Service(ServerProcess):
 
     def connections(self):
         """One connection to each worker, by who counts a request of it."""
-        found = {}
-        end = time.monotonic() + 30
-        while len(found) < 2 and time.monotonic() < end:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-            before = self._counts(connection)
-            said(connection, "GET", "/openapi.json")
-            after = self._counts(connection)
-            (worker,) = [each for each in after if after[each] != before.get(each, 0)]
-            if worker in found:
-                connection.close()
-            else:
-                found[worker] = connection
-        assert len(found) == 2
-        return [found[worker] for worker in sorted(found)]
-
-    def _counts(self, connection):
-        connection.request("GET", "/metrics")
-        lines = connection.getresponse().read().decode().splitlines()
-        asked = 'momentary_requests_total{route="/openapi.json"'
-        return {
-            line.partition('worker="')[2][0]: float(line.rpartition(" ")[2])
-            for line in lines
-            if line.startswith(asked)
-        }
+        return worker_connections(self.port, 2)
 
     def kill(self):
         for pid in self.workers() if self.process.poll() is None else []:
@@ -79,15 +63,6 @@ def start(tmp_path):
             return service
 
         yield started
-
-
-def said(connection, method, path, body=None):
-    sent = None if body is None else json.dumps(body)
-    headers = {} if body is None else {"Content-Type": "application/json"}
-    connection.request(method, path, body=sent, headers=headers)
-    answer = connection.getresponse()
-    text = answer.read()
-    return answer.status, json.loads(text) if text else None
 
 
 def _list(connection, **body):

@@ -160,13 +160,19 @@ def event(session_id: str | None, item_id: str, **fields: Any) -> dict[str, Any]
     return {**first, **basic, **fields}
 
 
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
 class ServerProcess:
     """A real server in a process of its own on a free port of this machine."""
 
     def __init__(self, root: Path, **limits: Any) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         arguments = [str(root), json.dumps({"port": self.port, **limits})]
         self._command = [sys.executable, "-m", "tests.serving.world", *arguments]
         self.start_again()
@@ -205,6 +211,47 @@ class ServerProcess:
                 time.sleep(0.02)
             else:
                 return
+
+
+def said(
+    connection: http.client.HTTPConnection, method: str, path: str, body: Any = None
+) -> tuple[int, Any]:
+    """Status and answer of one request on an open connection."""
+    sent = None if body is None else json.dumps(body)
+    headers = {} if body is None else {"Content-Type": "application/json"}
+    connection.request(method, path, body=sent, headers=headers)
+    answer = connection.getresponse()
+    text = answer.read()
+    return answer.status, json.loads(text) if text else None
+
+
+def worker_connections(port: int, count: int) -> list[http.client.HTTPConnection]:
+    """One connection to each worker of a service, in their order, by who counts a request of it."""
+    found: dict[str, http.client.HTTPConnection] = {}
+    end = time.monotonic() + 30
+    while len(found) < count and time.monotonic() < end:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        before = _documents_sent(connection)
+        said(connection, "GET", "/openapi.json")
+        after = _documents_sent(connection)
+        (worker,) = [each for each in after if after[each] != before.get(each, 0)]
+        if worker in found:
+            connection.close()
+        else:
+            found[worker] = connection
+    assert len(found) == count
+    return [found[worker] for worker in sorted(found)]
+
+
+def _documents_sent(connection: http.client.HTTPConnection) -> dict[str, float]:
+    """How often each worker sent the OpenAPI document."""
+    connection.request("GET", "/metrics")
+    lines = connection.getresponse().read().decode().splitlines()
+    return {
+        line.partition('worker="')[2][0]: float(line.rpartition(" ")[2])
+        for line in lines
+        if line.startswith('momentary_requests_total{route="/openapi.json"')
+    }
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from tests.serving.world import said, worker_connections
 from tests.story.test_story import BEGIN_S, Shop
 from tests.test_cli_content import COLOURS, picture, tone
 
@@ -185,6 +186,45 @@ def test_a_picture_a_clip_and_words_find_items_and_lists_move_gently(toys):
     status, problem = _refused(toys, "POST", "/v1/playlists", {"start": "nobody"})
     assert status == 422
     assert "encode it first" in problem["detail"]
+
+
+def test_every_worker_knows_a_new_item_within_a_second(toys):
+    """It is put at one worker; each recommends it, finds what is like it, and finds it by words."""
+    toys._stack.pop_all().close()
+    toys._environ["MOMENTARY_SERVE_WORKERS"] = "2"
+    toys.serve()
+    with contextlib.ExitStack() as stack:
+        both = worker_connections(toys.port, 2)
+        for each in both:
+            stack.callback(each.close)
+        for n, each in enumerate(both):  # encoders load with the first picture
+            said(each, "PUT", f"/v1/items/warm-{n}", put("red", 80 + n, "picture"))
+            _wait(lambda n=n: toys.call("GET", f"/v1/items/warm-{n}/content")["placed"])
+        # Another program may take the processor for a while, but not every time.
+        tries = (_known_s(both[n % 2], both, f"team-{n}", n) for n in range(8))
+        assert any(seconds <= WITHIN_S for seconds in tries)
+
+
+def _known_s(here, both, new, n):
+    """Seconds from the beginning of a PUT until every worker lists, compares and finds it."""
+    start_s = time.monotonic()
+    body = {"name": f"zeppelin {new}", **put("blue", 90 + n, "picture")}
+    assert said(here, "PUT", f"/v1/items/{new}", body)[0] == 201
+    for each in both:
+        _wait(lambda each=each: _knows(each, new))
+    return time.monotonic() - start_s
+
+
+def _knows(worker, new):
+    listed = {"items": ["blue-1", "blue-4"], "k": WHOLE}
+    status, similar = said(worker, "GET", f"/v1/items/{new}/similar?k=5")
+    return (
+        status == 200
+        and sum("blue" in each or "team" in each for each in ids(similar)) >= 4
+        and new in ids(said(worker, "POST", "/v1/recommend", listed)[1])
+        and new in ids(said(worker, "GET", "/v1/items/blue-3/similar?k=40")[1])
+        and new in ids(said(worker, "GET", f"/v1/search?q=zeppelin%20{new}&k=3")[1])
+    )
 
 
 def _wait(holds, *, most_s=60):
