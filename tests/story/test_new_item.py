@@ -210,21 +210,25 @@ def _known_s(here, both, new, n):
     start_s = time.monotonic()
     body = {"name": f"zeppelin {new}", **put("blue", 90 + n, "picture")}
     assert said(here, "PUT", f"/v1/items/{new}", body)[0] == 201
-    for each in both:
-        _wait(lambda each=each: _knows(each, new))
+    while unknown := {n: what for n, each in enumerate(both) if (what := _unknown(each, new))}:
+        assert time.monotonic() - start_s < 60, unknown
+        time.sleep(0.02)
     return time.monotonic() - start_s
 
 
-def _knows(worker, new):
-    listed = {"items": ["blue-1", "blue-4"], "k": WHOLE}
-    status, similar = said(worker, "GET", f"/v1/items/{new}/similar?k=5")
-    return (
-        status == 200
-        and sum("blue" in each or "team" in each for each in ids(similar)) >= 4
-        and new in ids(said(worker, "POST", "/v1/recommend", listed)[1])
-        and new in ids(said(worker, "GET", "/v1/items/blue-3/similar?k=40")[1])
-        and new in ids(said(worker, "GET", f"/v1/search?q=zeppelin%20{new}&k=3")[1])
-    )
+def _unknown(worker, new):
+    """Which lists of a worker do not hold a new item yet."""
+    asked = {
+        "recommend": ("POST", "/v1/recommend", {"items": ["blue-1", "blue-4"], "k": WHOLE}),
+        "similar": ("GET", "/v1/items/blue-3/similar?k=60", None),
+        "search": ("GET", "/v1/search?q=zeppelin&k=60", None),
+    }
+    answers = {name: said(worker, *how) for name, how in asked.items()}
+    missing = [name for name, (_, answer) in answers.items() if new not in ids(answer)]
+    status, like_it = said(worker, "GET", f"/v1/items/{new}/similar?k=5")
+    if status != 200 or not any("blue" in each for each in ids(like_it)):
+        missing.append("similar to it")
+    return missing
 
 
 def _wait(holds, *, most_s=60):
