@@ -32,6 +32,7 @@ from momentary.client_types import (
     RuleSet,
     SavedModel,
     Scenario,
+    Search,
     SeenContent,
     Walk,
     Wish,
@@ -227,14 +228,14 @@ class Client:
         """Items by meaning, where the service knows it, and by their words."""
         return self._list("/v1/search", wish, q=text)
 
-    def search_picture(self, picture: bytes, *, k: int = 20) -> Recommendations:
+    def search_picture(self, picture: bytes, **how: Unpack[Search]) -> Recommendations:
         """Items that look like a picture: the content of a JPEG, PNG, WebP, GIF, BMP or TIFF."""
-        body = {"picture": picture, "k": k}
+        body = {"picture": picture, **how}
         return self._ask("POST", "/v1/search/picture", Recommendations, body=body)
 
-    def search_sound(self, sound: bytes, *, k: int = 20) -> Recommendations:
+    def search_sound(self, sound: bytes, **how: Unpack[Search]) -> Recommendations:
         """Items that sound like a clip: the content of a WAV, FLAC, Ogg, MP3 or AIFF."""
-        body = {"sound": sound, "k": k}
+        body = {"sound": sound, **how}
         return self._ask("POST", "/v1/search/sound", Recommendations, body=body)
 
     def playlist(self, start: str, *, end: str | None = None, **walk: Unpack[Walk]) -> Playlist:

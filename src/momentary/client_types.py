@@ -142,6 +142,14 @@ class Wish(TypedDict, total=False):
     price_max: float
 
 
+class Search(TypedDict, total=False):
+    """What a list of things that look or sound alike may be told."""
+
+    k: int
+    rule_sets: Sequence[str]
+    rules: Rules
+
+
 class Curve(TypedDict, total=False):
     """`price`, or an attribute of numbers, that is to rise or fall along a playlist."""
 
@@ -157,6 +165,7 @@ class Walk(TypedDict, total=False):
     curve: Curve
     smoothness: float
     spread: float
+    rule_sets: Sequence[str]
     rules: Rules
 
 

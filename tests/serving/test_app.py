@@ -68,12 +68,28 @@ def test_no_events_are_no_fault(tmp_path):
     ],
 )
 def test_time_is_iso_seconds_or_milliseconds(tmp_path, timestamp):
-    with opened(tmp_path) as app:
+    with opened(tmp_path, clock_us=lambda: 1_769_900_000_000_000) as app:
         ask(app, "POST", "/v1/events", json=event("s", "x", timestamp=timestamp))
         (stored,) = app.engine._log.read()
 
     noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
     assert stored.timestamp_us == int(noon.timestamp()) * 1_000_000
+
+
+def test_a_clock_that_is_far_ahead_stops_no_visit(tmp_path):
+    """Every later click of the visitor would be taken for an old one, for as long."""
+    lists = []
+    with opened(tmp_path) as app:
+        for user, when in (("right", NOW_US / 1e6), ("ahead", "2999-01-01")):
+            ask(app, "POST", "/v1/events", json=event(None, "i1", user_id=user, timestamp=when))
+            click = event(None, "i3", user_id=user, timestamp=NOW_US / 1e6 + 60)
+            answer = ask(app, "POST", "/v1/recommend", json={"user_id": user, "event": click})
+            lists.append(answer.json()["items"])
+        tomorrow = event(None, "i1", user_id="tomorrow", timestamp=NOW_US / 1e6 + 80_000)
+        ask(app, "POST", "/v1/events", json=tomorrow)
+        stored = {each.timestamp_us - NOW_US for each in app.engine._log.read()}
+    assert stored == {0, 60_000_000, 80_000_000_000}
+    assert lists[0] == lists[1]
 
 
 @pytest.mark.parametrize(

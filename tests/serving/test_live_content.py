@@ -245,6 +245,35 @@ def test_pictures_find_items_and_playlists_are_made(app):
     run(app, story)
 
 
+def test_pictures_and_playlists_obey_rules_and_those_that_have_a_name(app):
+    async def story(client):
+        plain = ids(await client.post("/v1/search/picture", json={"picture": sent("g3"), "k": 6}))
+        stored = await client.put("/v1/rules/some", json={"exclude_items": plain[:2]})
+        assert stored.status_code == 201
+        rules = {"deny": f'item_id == "{plain[2]}"', "pins": [{"item_id": plain[5], "rank": 1}]}
+        body = {"picture": sent("g3"), "k": 3, "rules": rules, "rule_sets": ["some"]}
+        ruled = await client.post("/v1/search/picture", json=body)
+        assert ids(ruled) == [plain[5], plain[3], plain[4]]
+        assert [each["rank"] for each in ruled.json()["items"]] == [1, 2, 3]
+        nobody = await client.post(
+            "/v1/search/picture", json={"picture": sent("g3"), "rule_sets": ["nobody"]}
+        )
+        assert (nobody.status_code, nobody.json()["field"]) == (422, "rule_sets")
+        wrong = {"picture": sent("g3"), "rules": {"allow": "price <"}}
+        refused = (await client.post("/v1/search/picture", json=wrong)).json()
+        found = (refused["status"], refused["field"], refused["line"], refused["column"])
+        assert found == (422, "rules.allow", 1, 8)
+
+        way = {"start": "g0-00", "end": "g1-03", "length": 6}
+        free = ids(await client.post("/v1/playlists", json=way))
+        await client.put("/v1/rules/other", json={"exclude_items": [free[2]]})
+        led = ids(await client.post("/v1/playlists", json={**way, "rule_sets": ["other"]}))
+        assert (led[0], led[-1], len(led)) == ("g0-00", "g1-03", 6)
+        assert free[2] not in led
+
+    run(app, story)
+
+
 def test_a_service_without_content_says_how_to_get_it(tmp_path):
     from tests.serving.world import opened
 

@@ -193,16 +193,25 @@ def test_every_worker_knows_a_new_item_within_a_second(toys):
     toys._stack.pop_all().close()
     toys._environ["MOMENTARY_SERVE_WORKERS"] = "2"
     toys.serve()
-    with contextlib.ExitStack() as stack:
-        both = worker_connections(toys.port, 2)
-        for each in both:
-            stack.callback(each.close)
-        for n, each in enumerate(both):  # encoders load with the first picture
-            said(each, "PUT", f"/v1/items/warm-{n}", put("red", 80 + n, "picture"))
-            _wait(lambda n=n: toys.call("GET", f"/v1/items/warm-{n}/content")["placed"])
+    for n in range(2):  # encoders load with the first picture
+        with _workers(toys) as both:
+            said(both[n], "PUT", f"/v1/items/warm-{n}", put("red", 80 + n, "picture"))
+        _wait(lambda n=n: toys.call("GET", f"/v1/items/warm-{n}/content")["placed"])
+    with _workers(toys) as both:
         # Another program may take the processor for a while, but not every time.
         tries = (_known_s(both[n % 2], both, f"team-{n}", n) for n in range(8))
         assert any(seconds <= WITHIN_S for seconds in tries)
+
+
+@contextlib.contextmanager
+def _workers(shop):
+    """A connection to each worker; the service closes those that are silent for seconds."""
+    both = worker_connections(shop.port, 2)
+    try:
+        yield both
+    finally:
+        for each in both:
+            each.close()
 
 
 def _known_s(here, both, new, n):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -14,13 +15,14 @@ from momentary.data.catalog import Catalog
 from momentary.encoders.protocol import Modality
 from momentary.errors import DataError
 from momentary.recommend.playlist import PlaylistConfig
-from momentary.recommend.rules import Rules
+from momentary.recommend.rules import DEFAULT_RULES, Rules
 from momentary.recommend.walks import Walk
 from momentary.serving.content import LiveContent
 from momentary.serving.engine import Engine
 from momentary.serving.http import read_body
 from momentary.serving.problems import Problem, undecodable, unfollowed
 from momentary.serving.queries import answer, caller_of, path_id
+from momentary.serving.ruled import CANDIDATES, ruled
 from momentary.serving.schemas import (
     ItemOut,
     ListOut,
@@ -83,18 +85,23 @@ class ContentRoutes:
 
     async def by_picture(self, request: Request) -> Response:
         """What looks like a picture that is sent."""
-        wire = await self._read(request, _PICTURE, uploads=True)
-        return await self._alike("image", wire.picture, k=wire.k, field="picture")
+        wire, body = await self._read(request, _PICTURE, uploads=True)
+        rules = self._wishes.rules_of(wire.rules, wire.rule_sets, body)
+        return await self._alike("image", wire.picture, k=wire.k, rules=rules, field="picture")
 
     async def by_sound(self, request: Request) -> Response:
         """What sounds like a clip that is sent."""
-        wire = await self._read(request, _SOUND, uploads=True)
-        return await self._alike("audio", wire.sound, k=wire.k, field="sound")
+        wire, body = await self._read(request, _SOUND, uploads=True)
+        rules = self._wishes.rules_of(wire.rules, wire.rule_sets, body)
+        return await self._alike("audio", wire.sound, k=wire.k, rules=rules, field="sound")
 
     async def playlist(self, request: Request) -> Response:
         """An ordered list from one item, or from one to another."""
-        wire = await self._read(request, _PLAYLIST)
-        rules = without_chance(wire.rules)
+        wire, body = await self._read(request, _PLAYLIST)
+        rules = wire.rules
+        if wire.rule_sets:
+            rules = self._wishes.rules_of(wire.rules, wire.rule_sets, body)
+        rules = without_chance(rules)
         try:
             made = await self._content.walk(_walk(wire, rules))
         except DataError as error:
@@ -125,27 +132,32 @@ class ContentRoutes:
         items = self._named(found)
         return answer(ListOut(model_version=self._engine.model_version, items=items))
 
-    async def _alike(self, modality: Modality, sent: bytes, *, k: int, field: str) -> Response:
+    async def _alike(
+        self, modality: Modality, sent: bytes, *, k: int, rules: Rules, field: str
+    ) -> Response:
         seen = await self._content.see(modality, sent, field=field)
-        found = await self._content.like_this(seen, k=k, field=field)
-        table = self._catalog.table([each.item_id for each in found])
-        shown = [each for each, there in zip(found, table.available, strict=True) if there][:k]
-        ranked = [
-            msgspec.structs.replace(each, rank=rank) for rank, each in enumerate(shown, start=1)
-        ]
-        items = self._named(ranked)
+        # So many are found before the rules choose among them.
+        many = k if rules == DEFAULT_RULES else CANDIDATES
+        found = await self._content.like_this(seen, k=many, field=field)
+        table = await asyncio.to_thread(self._catalog.table, [each.item_id for each in found])
+        try:
+            shown = ruled(found, table, k=k, rules=without_chance(rules))
+        except DataError as error:
+            raise unfollowed(error) from None
+        items = self._named(shown)
         return answer(ListOut(model_version=self._engine.model_version, items=items))
 
     async def _read(
         self, request: Request, decoder: msgspec.json.Decoder[Wire], *, uploads: bool = False
-    ) -> Wire:
+    ) -> tuple[Wire, bytes]:
+        """What a body says, and the body: it tells what was left out from what is usual."""
         caller_of(request).require("read")
         limit_bytes = self._settings.max_body_bytes
         if uploads and self._content.on:
             limit_bytes = upload_limit_bytes(self._settings)
         body = await read_body(request.scope, request.receive, limit_bytes=limit_bytes)
         try:
-            return decoder.decode(body)
+            return decoder.decode(body), body
         except (ValueError, RecursionError) as error:
             raise undecodable(error) from None
 

@@ -24,7 +24,7 @@ from momentary.serving.engine import Engine
 from momentary.serving.problems import Problem, unfollowed
 from momentary.serving.queries import answer, caller_of, path_id
 from momentary.serving.ranking import Wish
-from momentary.serving.ruled import ruled
+from momentary.serving.ruled import CANDIDATES, ruled
 from momentary.serving.schemas import ListOut
 from momentary.serving.wishes import Wishes, without_chance
 from momentary.types import FloatArray, Item, Recommendation, Sessions
@@ -32,8 +32,6 @@ from momentary.types import FloatArray, Item, Recommendation, Sessions
 _FRESH_S = 10.0
 _KEPT_ANSWERS = 1_000
 _LONGEST_QUERY = 200
-_CANDIDATES = 400
-"""So many are found before the rules choose among them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +121,7 @@ class Discovery:
         made_s, companions = self._companions.get(item_id, (float("-inf"), []))
         if now_s - made_s > _FRESH_S:
             companions = await asyncio.to_thread(
-                bought_together, self._workspace, item_id, limit=_CANDIDATES
+                bought_together, self._workspace, item_id, limit=CANDIDATES
             )
             self._companions[item_id] = (now_s, companions)
             while len(self._companions) > _KEPT_ANSWERS:
@@ -150,8 +148,8 @@ class Discovery:
         async with self._indexing:
             if self._index is None:
                 self._index = await asyncio.to_thread(TextIndex, self._workspace.catalog.items())
-            words = self._index.search(text, limit=_CANDIDATES)
-        found = await self._found(text, words, k=_CANDIDATES)
+            words = self._index.search(text, limit=CANDIDATES)
+        found = await self._found(text, words, k=CANDIDATES)
         return await self._arranged(found, wish, explain=wish.explain)
 
     async def _arranged(

@@ -16,6 +16,9 @@ from momentary.recommend.pipeline import Recommender
 from momentary.recommend.rules import Rules
 from momentary.types import FloatArray, ItemTable, Recommendation, Sessions
 
+CANDIDATES = 400
+"""So many are found before the rules choose among them."""
+
 _NOBODY = Sessions.from_lists([[]])
 
 

@@ -20,6 +20,7 @@ from momentary.types import Event, Item
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 Word = Annotated[str, msgspec.Meta(max_length=512)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+RuleNames = Annotated[tuple[Name, ...], msgspec.Meta(max_length=20)]
 Text = Annotated[str, msgspec.Meta(max_length=100_000)]
 Price = Annotated[float, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=100, description="Length of the list.")]
@@ -68,6 +69,7 @@ _ITEM_TEXTS = _Texts(
 )
 _MS_FROM = 100_000_000_000
 _LATEST_S = 32_503_680_000
+_AHEAD_US = 86_400_000_000
 _PROPERTIES_DEPTH = 16
 _PROPERTIES_BYTES = 20_000
 
@@ -123,7 +125,7 @@ class RecommendIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     event: EventIn | None = None
     k: Count | None = None
     scenario: Name | None = None
-    rule_sets: Annotated[tuple[Name, ...], msgspec.Meta(max_length=20)] = ()
+    rule_sets: RuleNames = ()
     rules: Rules = DEFAULT_RULES
     explain: bool | None = None
 
@@ -202,6 +204,8 @@ class PictureIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     picture: bytes
     k: Count = 20
+    rule_sets: RuleNames = ()
+    rules: Rules = DEFAULT_RULES
 
 
 class SoundIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -209,6 +213,8 @@ class SoundIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     sound: bytes
     k: Count = 20
+    rule_sets: RuleNames = ()
+    rules: Rules = DEFAULT_RULES
 
 
 class CurveIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -231,6 +237,7 @@ class PlaylistIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     curve: CurveIn | None = None
     smoothness: Annotated[float, msgspec.Meta(ge=0, le=100)] = 1.0
     spread: Annotated[float, msgspec.Meta(ge=0, le=100)] = 0.3
+    rule_sets: RuleNames = ()
     rules: Rules = DEFAULT_RULES
 
 
@@ -402,7 +409,7 @@ def to_event(wire: EventIn, *, now_us: int, place: str = "") -> Event:
     return Event(
         item_id=wire.item_id,
         event_type=wire.event_type,
-        timestamp_us=_timestamp_us(wire.timestamp, place=place),
+        timestamp_us=_happened_us(wire.timestamp, now_us=now_us, place=place),
         event_id=new_id(now_us) if wire.event_id is None else wire.event_id,
         user_id=wire.user_id,
         anonymous_id=wire.anonymous_id,
@@ -423,6 +430,15 @@ def _wire_events(body: bytes) -> list[EventIn]:
     if _OUTLINE.decode(body).events is msgspec.UNSET:
         return [_ONE.decode(body)]
     return _WRAPPED.decode(body).events
+
+
+def _happened_us(value: float | str, *, now_us: int, place: str) -> int:
+    """When an event happened; what lies far ahead happened now, by a clock that is right.
+
+    A visit that held it would take every later click for an old one.
+    """
+    time_us = _timestamp_us(value, place=place)
+    return now_us if time_us > now_us + _AHEAD_US else time_us
 
 
 def _timestamp_us(value: float | str, *, place: str) -> int:

@@ -65,6 +65,18 @@ class Wishes:
             explain_given=wire.explain is not None,
         )
 
+    def rules_of(self, rules: Rules, names: tuple[str, ...], body: bytes) -> Rules:
+        """The rules of a body without a scenario, together with those that it names.
+
+        Raises:
+            Problem: 422 for a name that is unknown, or rules that cannot be followed.
+        """
+        if not names and rules == DEFAULT_RULES:
+            return rules
+        written = _WRITTEN.decode(body).rules
+        wish = self._wish(None, names, written, rules=rules, given=Wish(k=0), explain_given=False)
+        return wish.rules
+
     def of_query(self, request: Request, *, more: tuple[str, ...] = ()) -> Wish:
         """The wish of a query string.
 
