@@ -51,7 +51,6 @@ class Event(TypedDict, total=False):
 class Outcome(TypedDict, total=False):
     """What came of an item of an answer; its time is that of its arrival if left out."""
 
-    event_type: EventType
     timestamp: float | str
     event_id: str
     value: float
