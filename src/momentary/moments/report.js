@@ -24,20 +24,21 @@
 
   // Rows of {label, percent, low, high, look, words} as points with intervals.
   function forest(rows, title) {
-    const width = Math.max(320, Math.min(640, root.clientWidth)), left = width < 500 ? 150 : 190, height = 26 * rows.length + 34;
+    const width = Math.max(320, Math.min(640, root.clientWidth)), longest = Math.max(...rows.map((r) => r.label.length)), left = Math.min(0.6 * width, Math.max(width < 500 ? 150 : 190, 6.2 * longest + 12)), height = 26 * rows.length + 34;
     // As wide as what may be read as an effect, and as half of the rest; what goes on gets an arrow.
     const reach = (some) => some.map((r) => Math.min(200, Math.max(Math.abs(r.low), Math.abs(r.high)))).sort((a, b) => a - b);
     const all = reach(rows), edge = Math.max(1, all[Math.floor(all.length / 2)], ...reach(rows.filter((r) => r.look !== "no")));
-    const x = (v) => left + ((Math.max(-edge, Math.min(edge, v)) + edge) / (2 * edge)) * (width - left - 12);
+    const start = rows.every((r) => r.low >= 0) ? 0 : -edge;
+    const x = (v) => left + ((Math.max(start, Math.min(edge, v)) - start) / (edge - start)) * (width - left - 12);
     const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title, class: "forest" });
     put(svg, "line", { x1: x(0), x2: x(0), y1: 4, y2: height - 26, class: "zero" });
-    for (const v of [-edge, 0, edge])
-      put(svg, "text", { x: x(v), y: height - 8, "text-anchor": v < 0 ? "start" : v ? "end" : "middle" }, v ? `${signed(v, 0)} %` : "0 %");
+    for (const v of start ? [start, 0, edge] : [0, edge])
+      put(svg, "text", { x: x(v), y: height - 8, "text-anchor": v === start ? "start" : v ? "end" : "middle" }, v ? `${signed(v, 0)} %` : "0 %");
     rows.forEach((r, i) => {
       const y = 17 + 26 * i, g = put(svg, "g", { class: r.look });
       put(g, "title", {}, r.words);
       put(g, "line", { x1: x(r.low), x2: x(r.high), y1: y, y2: y, "stroke-width": 3 });
-      for (const [beyond, tip, way] of [[r.low < -edge, x(-edge), 7], [r.high > edge, x(edge), -7]])
+      for (const [beyond, tip, way] of [[r.low < start, x(start), 7], [r.high > edge, x(edge), -7]])
         if (beyond) put(g, "path", { d: `M${tip},${y}l${way},-6v12z` });
       put(g, "circle", { cx: x(r.percent), cy: y, r: 5 });
       put(svg, "text", { x: 0, y: y + 4 }, r.label);
@@ -76,7 +77,7 @@
       put(g, "title", {}, `${signed(a.percent[i])} % (${signed(a.low[i])} to ${signed(a.high[i])})`);
       put(g, "line", { x1: x(k), x2: x(k), y1: y(a.low[i]), y2: y(a.high[i]), "stroke-width": 3 });
       put(g, "circle", { cx: x(k), cy: y(a.percent[i]), r: 5 });
-      put(svg, "text", { x: x(k), y: h - 10, "text-anchor": "middle" }, k ? `${Math.abs(k)} week${Math.abs(k) > 1 ? "s" : ""} ${k < 0 ? "before" : "after"}` : "shown");
+      put(svg, "text", { x: x(k), y: h - 10, "text-anchor": "middle" }, !k ? "shown" : w < 500 ? signed(k, 0) : `${Math.abs(k)} week${Math.abs(k) > 1 ? "s" : ""} ${k < 0 ? "before" : "after"}`);
     });
     put(svg, "text", { x: 0, y: y(high) + 8 }, `${signed(high, 0)} %`);
     put(svg, "text", { x: 0, y: y(0) + 4 }, "0 %");
@@ -121,7 +122,7 @@
       const tr = put(body, "tr");
       put(tr, "th", { scope: "row" }, marked(scale.attribute));
       const promise = page.promises[scale.attribute];
-      if (read) put(tr, "td", { class: promise?.broken ? "bad over" : "soft" }, promise ? promise.words : "");
+      if (read) put(tr, "td", { class: promise?.broken ? "reading bad over" : "reading soft" }, promise ? promise.words : "");
       for (const o of table.outcomes) {
         const e = found[o.name], shown = e && e.discovered && !e.refused;
         put(tr, "td", { class: `n ${shown ? (good(e) ? "good" : "bad") : "soft"}` }, shown ? `${signed(e.percent)} %` : e ? "·" : "–");
@@ -146,12 +147,15 @@
       for (const w of table.around.filter((w) => w.attribute === a)) {
         put(d, "h3", {}, `The weeks around: ${outcomes[w.outcome].label}`);
         d.append(weeksAround(w));
-        put(d, "p", { class: "soft" }, "Against weeks that are far from one like it. What differs before is not what it did; these intervals do not allow for that, the one above does.");
+        put(d, "p", { class: "soft" }, "In weeks from it. Against weeks that are far from one like it. What differs before is not what it did; these intervals do not allow for that, the one above does.");
       }
       for (const c of table.curves.filter((c) => c.attribute === a)) { put(d, "h3", {}, `Dose and response: ${outcomes[c.outcome].label}`); d.append(curve(c)); }
-      for (const h of table.heterogeneity.filter((h) => h.attribute === a)) {
+      const tested = table.heterogeneity.filter((h) => h.attribute === a), differs = tested.filter((h) => h.differs);
+      const alike = tested.filter((h) => !h.differs).map((h) => outcomes[h.outcome].label);
+      if (alike.length) put(d, "p", {}, `Nothing shows that ${label(a)} works otherwise in one category than in another: ${alike.join(", ")}.`);
+      for (const h of differs) {
         put(d, "p", {}, h.words);
-        if (h.differs) d.append(forest(h.categories.map((c, k) => ({ ...h.effects[k], label: c, look: "no", words: `${c}: ${range(h.effects[k])}` })), `${label(a)} by category`));
+        d.append(forest(h.categories.map((c, k) => ({ ...h.effects[k], label: c, look: "no", words: `${c}: ${range(h.effects[k])}` })), `${label(a)} by category`));
       }
     });
   }
@@ -267,5 +271,5 @@
     warnings.forEach((t) => put(list, "li", {}, t));
   }
   effects(); strip(); slider(); attributes(); decision();
-  for (const [gone, kept] of table.merged) put(root, "p", { class: "soft" }, `${gone} is left out: in these data it is nearly the same as ${kept}.`);
+  for (const [gone, kept] of table.merged) put(root, "p", { class: "soft" }, `${gone.replaceAll("_", " ")} is left out: in these data it is nearly the same as ${label(kept)}.`);
 })();

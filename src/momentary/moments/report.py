@@ -164,7 +164,7 @@ def _promise(effects: Mapping[str, Effect], losses: Sequence[Outcome], *, gained
         loss = effects[outcome.name]
         if loss.discovered and loss.percent > 0:
             return Promise(
-                broken=True, words="over-promise: more is clicked or bought, and more comes back"
+                broken=True, words="over-promise: more at first sight, and more comes back"
             )
         if loss.refused or loss.high >= gained:
             reach = "" if loss.refused else f" ({loss.low:+.0f} to {loss.high:+.0f} %)"
@@ -173,7 +173,7 @@ def _promise(effects: Mapping[str, Effect], losses: Sequence[Outcome], *, gained
                 words=f"too little is known of {outcome.label}{reach} to say whether it "
                 "over-promises",
             )
-    return Promise(broken=False, words="no over-promise: what comes back grows by less, if at all")
+    return Promise(broken=False, words="no over-promise: what comes back grows by less")
 
 
 def matched_pairs(pictures: Pictures, attribute: str) -> list[tuple[int, int]]:
