@@ -135,5 +135,29 @@ def test_leads_see_pictures_that_follow_sales(follows, rejected):
         controls=np.eye(periods)[np.tile(np.arange(periods), items)][:, 1:],
         item=np.repeat(np.arange(items), periods),
         period=np.tile(np.arange(periods), items),
+        rng=rng,
     )
     assert (p < 0.001) == rejected
+
+
+def test_leads_keep_their_size_where_few_items_changed():
+    """A joint F test that counts every item rejects .08 of these where .05 is meant."""
+    rng = np.random.default_rng(0)
+    items, periods, attributes = 150, 4, 14
+    controls = np.eye(periods)[np.tile(np.arange(periods), items)][:, 1:]
+    rejected = 0
+    for _ in range(200):
+        changes = rng.random((items, 1, 1)) < 0.33
+        dose = changes * rng.normal(size=(items, periods, attributes))
+        shock = 0.3 * rng.normal(size=(items, periods))
+        p = leads_p(
+            rng.poisson(100 * np.exp(-1.5 + shock)).ravel().astype(float),
+            exposure=np.full(items * periods, 100.0),
+            attributes=dose.reshape(-1, attributes),
+            controls=controls,
+            item=np.repeat(np.arange(items), periods),
+            period=np.tile(np.arange(periods), items),
+            rng=rng,
+        )
+        rejected += p < 0.05
+    assert rejected / 200 <= 0.06

@@ -169,11 +169,6 @@ def _own_information(left: Matrix, right: Matrix, bounds: IntArray) -> Matrix:
     return own
 
 
-def joint_p(estimate: Estimate) -> float:
-    """P value of the test that all coefficients are 0 (Wald, F with the clusters' freedom)."""
-    return wald_p(estimate.coefficients, estimate.covariance, freedom=len(estimate.clusters) - 1.0)
-
-
 def wald_p(difference: Matrix, covariance: Matrix, *, freedom: float) -> float:
     """P value of the test that `difference` is 0.
 

@@ -158,7 +158,7 @@ def climb(sample: Sample, *, rng: np.random.Generator, config: LadderConfig) -> 
 
     Args:
         sample: The spells of one outcome.
-        rng: Splits the items for rung 2.
+        rng: Splits the items for rung 2, and draws the signs for the test of leads.
         config: When a rung holds.
     """
     switchers = changed_items(sample)
@@ -179,7 +179,7 @@ def climb(sample: Sample, *, rng: np.random.Generator, config: LadderConfig) -> 
         rungs=rungs,
         switchers=switchers,
         divergence=_divergence(rungs),
-        leads=_leads(sample, rungs),
+        leads=_leads(sample, rungs, rng=rng),
         notes=notes,
     )
 
@@ -349,7 +349,7 @@ def _divergence(rungs: Mapping[int, Rung]) -> float | None:
     return divergence_p(rungs[2].estimate.take(rungs[3].columns), rungs[3].estimate)
 
 
-def _leads(sample: Sample, rungs: Mapping[int, Rung]) -> float | None:
+def _leads(sample: Sample, rungs: Mapping[int, Rung], *, rng: np.random.Generator) -> float | None:
     if 3 not in rungs:
         return None
     controls = np.concatenate([_indicators(sample.confounders.period), sample.moving], axis=1)
@@ -360,6 +360,7 @@ def _leads(sample: Sample, rungs: Mapping[int, Rung]) -> float | None:
         controls=controls,
         item=sample.item,
         period=sample.confounders.period,
+        rng=rng,
     )
 
 
