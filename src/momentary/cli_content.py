@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -383,11 +384,22 @@ def _seen(modality: Modality, file: Path, *, store: Path) -> dict[str, FloatArra
 
     limits = MediaLimits(folders=(file.absolute().parent,))
     content = decoder(modality, limits=limits)(file.name, read_media(str(file), limits=limits))
-    models: dict[Modality, str] = {}
+    encoders: dict[str, str] = {}
     if store.is_file():
         with VectorStore(store) as opened:
-            models = models_of(opened.views())
-    return load_kit(modality, model=models.get(modality)).encode(content)
+            encoders = opened.views()
+    kit = load_kit(modality, model=models_of(encoders).get(modality))
+    comparable = [
+        view
+        for view in kit.views
+        if encoders.get(view.name, view.encoder.version) == view.encoder.version
+    ]
+    if not comparable:
+        raise SettingsError(
+            f"The catalogue was encoded by {encoders[kit.views[0].name]}, which is not at hand; "
+            "run: momentary encode"
+        )
+    return replace(kit, views=tuple(comparable)).encode(content)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -399,8 +411,6 @@ def _pair(text: str) -> tuple[str, str]:
 
 def with_placement(workspace: Workspace, bundle: Bundle, sessions: Sessions, **how: Any) -> Bundle:  # noqa: ANN401
     """A bundle that can place what nobody touched, where content was encoded; see `placing`."""
-    from dataclasses import replace
-
     from momentary.encoders.store import FILE
     from momentary.recommend.encoded import read_encoded
     from momentary.recommend.placing import learn_placement

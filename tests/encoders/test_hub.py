@@ -1,6 +1,7 @@
 """Models by name: tiny ones, drawn at random and saved by the tests."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import torch
 from momentary.encoders.audio import Sound
 from momentary.encoders.defaults import load_kit, models_of
 from momentary.encoders.hub import HubPictureEncoder, HubSoundEncoder
+from momentary.encoders.revisions import loaded_revision, split_model
+from momentary.encoders.store import VectorStore, encode_all
 from momentary.errors import SettingsError
 
 SIDE = {"height": 32, "width": 32}
@@ -129,7 +132,14 @@ def test_kits_look_with_a_named_model_and_know_it_again(siglip, clap):
     versions = {
         view.name: view.encoder.version for kit in (image, audio, film) for view in kit.views
     }
-    assert models_of(versions) == {"image": siglip, "audio": clap, "video": siglip}
+    models = models_of(versions)
+    assert {kind: model.partition("@sha256-")[0] for kind, model in models.items()} == {
+        "image": siglip,
+        "audio": clap,
+        "video": siglip,
+    }
+    again = load_kit("image", model=models["image"])
+    assert again.views[0].encoder.version == image.views[0].encoder.version
     assert models_of({"text": "use-multilingual-3/1", "image": "hub"}) == {}
 
 
@@ -137,3 +147,60 @@ def test_kits_look_with_a_named_model_and_know_it_again(siglip, clap):
 def test_a_name_that_leads_nowhere_is_refused(encoder, tmp_path):
     with pytest.raises(SettingsError, match="check the name"):
         encoder(str(tmp_path / "nowhere"))
+
+
+def commit_of(hub, folder, commit):
+    """Put a model into a hub's cache as what its main branch holds now."""
+    kept = hub / "models--acme--tiny"
+    shutil.copytree(folder, kept / "snapshots" / commit)
+    (kept / "refs").mkdir(exist_ok=True)
+    (kept / "refs" / "main").write_text(commit)
+
+
+def test_a_newer_commit_of_a_model_encodes_anew_and_the_older_is_found_again(
+    siglip, tmp_path, monkeypatch
+):
+    from huggingface_hub import constants
+
+    hub, old, new = tmp_path / "hub", "a" * 40, "b" * 40
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(hub))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    commit_of(hub, siglip, old)
+    picture = np.zeros((20, 20, 3), dtype=np.uint8)
+
+    def encoded(model, store):
+        encoder = load_kit("image", model=model).views[0].encoder
+        source = [("dark", b"dark")]
+        report = encode_all(source, encoder, store, decode=lambda *_: picture)
+        return encoder.version, report.encoded
+
+    with VectorStore(tmp_path / "vectors.sqlite") as store:
+        first, count = encoded("acme/tiny", store)
+        assert (first, count) == (f"transformers:acme/tiny@{old}", 1)
+        assert encoded("acme/tiny", store) == (first, 0)
+        commit_of(hub, siglip, new)
+        assert encoded("acme/tiny", store) == (f"transformers:acme/tiny@{new}", 1)
+        # What a store says of its encoder loads just that, whatever main holds by now.
+        model = models_of({"image": first})["image"]
+        assert encoded(model, store) == (first, 0)
+
+
+def test_where_no_cache_tells_the_commit_it_is_what_was_asked_for(tmp_path):
+    assert loaded_revision("acme/none", None, cache=str(tmp_path)) == "main"
+    assert loaded_revision("acme/none", "v2", cache=str(tmp_path)) == "v2"
+
+
+def test_a_folder_whose_weights_change_is_another_model(siglip, tmp_path):
+    folder = tmp_path / "own@home"
+    shutil.copytree(siglip, folder)
+    before = HubPictureEncoder(str(folder)).version
+    (folder / "README.md").write_text("weights of today")
+    assert HubPictureEncoder(str(folder)).version == before
+    weights = folder / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(bytes(content))
+    assert HubPictureEncoder(str(folder)).version != before
+    name = before.removeprefix("transformers:")
+    assert split_model(name) == (str(folder), None)
+    assert split_model(str(folder)) == (str(folder), None)

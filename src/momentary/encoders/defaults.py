@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from momentary.encoders.protocol import Encoder, Modality
+from momentary.encoders.revisions import split_model
 from momentary.errors import DataError, SettingsError
 from momentary.types import FloatArray
 
@@ -72,7 +73,8 @@ def load_kit(modality: Modality, *, model: str | None = None) -> Kit:
     Args:
         modality: Which.
         model: A name that sentence-transformers (texts) or transformers (pictures and sounds) can
-            load, instead of the default; for films, that of a picture model.
+            load, instead of the default; for films, that of a picture model. NAME@COMMIT loads
+            that commit.
 
     Raises:
         SettingsError: If `model` cannot be loaded, or nothing at all can read the modality.
@@ -81,19 +83,21 @@ def load_kit(modality: Modality, *, model: str | None = None) -> Kit:
 
 
 def models_of(encoders: Mapping[str, str]) -> dict[Modality, str]:
-    """The models of the hub among encoders, by what they look at; others need no name.
+    """The models of the hub among encoders with their commits, by what they look at.
+
+    Others need no name.
 
     Args:
         encoders: By view, the version of its encoder.
 
-    >>> models_of({"image": "transformers:facebook/dinov3@main", "text": "use-multilingual-3/1"})
-    {'image': 'facebook/dinov3'}
+    >>> models_of({"image": "transformers:facebook/dinov3@8f2c", "text": "use-multilingual-3/1"})
+    {'image': 'facebook/dinov3@8f2c'}
     """
     found: dict[Modality, str] = {}
     for view, modality in _SEEN_BY.items():
         maker, colon, name = encoders.get(view, "").removeprefix(_FILM).partition(":")
         if colon and maker in _MAKERS:
-            found[modality] = name.rpartition("@")[0]
+            found[modality] = name
     return found
 
 
@@ -117,10 +121,10 @@ def decoder(
 
 def _text(model: str | None) -> Kit:
     from momentary.encoders.hashed import HashedWords
-    from momentary.encoders.text import HubSentenceEncoder, SentenceEncoder
+    from momentary.encoders.text import SentenceEncoder
 
     if model is not None:
-        return _kit("text", [View(name="text", encoder=HubSentenceEncoder(model))])
+        return _kit("text", [View(name="text", encoder=_sentences(model))])
     try:
         return _kit("text", [View(name="text", encoder=SentenceEncoder())])
     except SettingsError as error:
@@ -148,7 +152,9 @@ def _audio(model: str | None) -> Kit:
     if model is not None:
         from momentary.encoders.hub import HubSoundEncoder
 
-        return _kit("audio", [View(name="sound", encoder=HubSoundEncoder(model)), timbre])
+        name, revision = split_model(model)
+        sound = View(name="sound", encoder=HubSoundEncoder(name, revision=revision))
+        return _kit("audio", [sound, timbre])
     views, missing = [timbre], []
     for name, load in (("music", _musicnn), ("sound", _aisfx)):
         try:
@@ -186,11 +192,19 @@ def _kit(modality: Modality, views: Sequence[View], *, remedy: str | None = None
     return Kit(modality=modality, views=tuple(views), remedy=remedy)
 
 
+def _sentences(model: str) -> Encoder[Any]:
+    from momentary.encoders.text import HubSentenceEncoder
+
+    name, revision = split_model(model)
+    return HubSentenceEncoder(name, revision=revision)
+
+
 def _picture_network(model: str | None = None) -> Encoder[Any]:
     if model is not None:
         from momentary.encoders.hub import HubPictureEncoder
 
-        return HubPictureEncoder(model)
+        name, revision = split_model(model)
+        return HubPictureEncoder(name, revision=revision)
     from momentary.encoders.image import EfficientNetLite
 
     return EfficientNetLite()

@@ -14,6 +14,7 @@ import torch
 
 from momentary.encoders.audio import Sound
 from momentary.encoders.protocol import Picture
+from momentary.encoders.revisions import loaded_revision
 from momentary.errors import SettingsError
 from momentary.types import FloatArray
 
@@ -34,7 +35,7 @@ class HubPictureEncoder:
 
     def __init__(self, name: str, *, revision: str | None = None) -> None:
         self._model, self._processor = load_hub_model(name, "AutoImageProcessor", revision=revision)
-        self.version = f"transformers:{name}@{revision or 'main'}"
+        self.version = f"transformers:{name}@{loaded_revision(name, revision)}"
 
     def encode(self, contents: Sequence[Picture]) -> FloatArray:
         """One vector of length 1 a picture. Shape (pictures, dim)."""
@@ -64,7 +65,7 @@ class HubSoundEncoder:
         self._rate_hz = int(self._processor.sampling_rate)
         window_s = float(getattr(self._processor, "max_length_s", _LONGEST_S))
         self._window = int(window_s * self._rate_hz)  # a longer one would be cut at random
-        self.version = f"transformers:{name}@{revision or 'main'}"
+        self.version = f"transformers:{name}@{loaded_revision(name, revision)}"
 
     def encode(self, contents: Sequence[Sound]) -> FloatArray:
         """One vector of length 1 a sound. Shape (sounds, dim)."""

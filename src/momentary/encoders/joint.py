@@ -13,6 +13,7 @@ import torch
 
 from momentary.encoders.hub import load_hub_model
 from momentary.encoders.protocol import Picture
+from momentary.encoders.revisions import loaded_revision
 from momentary.errors import SettingsError
 from momentary.types import FloatArray
 
@@ -41,7 +42,7 @@ class HubJointEncoder:
                 "openai/clip-vit-base-patch32."
             )
         self._model = model
-        self.version = f"transformers:{name}@{revision or 'main'}"
+        self.version = f"transformers:{name}@{loaded_revision(name, revision)}"
 
     def encode_pictures(self, pictures: Sequence[Picture]) -> FloatArray:
         """One vector of unit length a picture. Shape (pictures, dim)."""

