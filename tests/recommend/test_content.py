@@ -89,3 +89,85 @@ def test_fused_vectors_order_as_the_views_do(index):
     np.testing.assert_allclose(np.linalg.norm(fused[:3], axis=1), 1, rtol=1e-5)
     assert fused[0] @ fused[1] > fused[0] @ fused[2]
     assert not fused[3].any()
+
+
+def shop(*, unknown, seed=0, items=1_200, tags=("kind", "fit")):
+    """Items of 12 kinds: pictures and texts that tell the kind with noise, and tags.
+
+    The tag "kind" names it, "fit" says nothing; a share of the items has no tags. Returns the
+    index, the kinds, and which items have none.
+    """
+    rng = np.random.default_rng(seed)
+    kinds = rng.integers(12, size=items)
+    centers = rng.normal(size=(12, 16))
+    image = centers[kinds] + rng.normal(size=(items, 16)) * 1.2
+    text = rng.normal(size=(12, 16))[kinds] + rng.normal(size=(items, 16)) * 1.2
+    missing = rng.random(items) < unknown
+    kind = np.array([str(each) for each in kinds], dtype=np.object_)
+    kind[missing] = None
+    fit = np.array([str(each) for each in rng.integers(3, size=items)], dtype=np.object_)
+    fit[missing] = None
+    views = {"image": image.astype(np.float32), "text": text.astype(np.float32)}
+    ids = [str(row) for row in range(items)]
+    attributes = {name: {"kind": kind, "fit": fit}[name] for name in tags}
+    return ContentIndex(ids, views, attributes=attributes), kinds, missing
+
+
+def best_of(index, rows, k=10):
+    scores = np.stack([index.likeness(str(row)) for row in rows])
+    return np.argsort(-scores, axis=1)[:, :k]
+
+
+def test_items_without_tags_that_tell_nothing_are_neither_favoured_nor_punished():
+    index, _, missing = shop(unknown=0.5, tags=("fit",))
+    for asked in (np.flatnonzero(~missing)[:150], np.flatnonzero(missing)[:150]):
+        among_the_best = missing[best_of(index, asked)].mean()
+        assert 0.4 < among_the_best < 0.6
+
+
+def test_lost_tags_leave_what_content_alone_tells_and_kept_ones_add_to_it():
+    rows = np.arange(150)
+
+    def right(unknown, **weights):
+        index, kinds, _ = shop(unknown=unknown)
+        index.weights.update(weights)
+        return (kinds[best_of(index, rows)] == kinds[rows, None]).mean()
+
+    content, all_tags = right(0.0, tags=0.0), right(0.0)
+    assert all_tags > 1.05 * content
+    assert right(0.3) > 1.02 * content
+    for unknown in (0.6, 0.9, 1.0):
+        assert right(unknown) >= 0.98 * content
+
+
+def test_an_item_with_one_view_is_found_beside_those_with_both():
+    index, kinds, _ = shop(unknown=1.0)
+    rng = np.random.default_rng(5)
+    bare = rng.permutation(1_200)[:400]
+    views = {name: view.unit.copy() for name, view in index._views.items()}
+    views["text"][bare] = 0
+    lacking = ContentIndex(list(index.item_ids), views)
+    asked = np.setdiff1d(np.arange(1_200), bare)[:200]
+    best = best_of(lacking, asked)
+    assert 0.4 < 3 * np.isin(best, bare).mean() < 1.2
+    assert (kinds[best] == kinds[asked, None]).mean() > 0.8 * (
+        (kinds[best_of(index, asked)] == kinds[asked, None]).mean()
+    )
+
+
+def test_a_query_may_name_attributes_and_a_value_that_nobody_has_agrees_with_none():
+    index, kinds, _ = shop(unknown=0.0)
+    nothing = {"image": np.zeros((1, 16), np.float32)}
+    named = index.similarities(nothing, attributes={"kind": np.array(["3"], np.object_)})[0]
+    assert named[kinds == 3].min() > 0 > named[kinds != 3].max()
+    other = index.similarities(nothing, attributes={"kind": np.array(["none"], np.object_)})[0]
+    assert np.ptp(other) == 0
+    unknown = index.similarities(nothing, attributes={"kind": np.array([None], np.object_)})[0]
+    assert unknown.max() == unknown.min() == -1e9
+
+
+def test_likeness_is_in_standard_deviations():
+    index, _, _ = shop(unknown=0.0)
+    scores = np.stack([index.likeness(str(row)) for row in range(100)])
+    assert scores[np.isfinite(scores)].std() == pytest.approx(1, abs=0.1)
+    assert scores[np.isfinite(scores)].mean() == pytest.approx(0, abs=0.1)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from momentary.errors import DataError
+from momentary.models.placement import TAGS
+from momentary.recommend.fusion import MOST_PARTS, UNLIKE, Compared, Fusion, Part
 from momentary.types import BoolArray, FloatArray, IntArray, ObjectArray
 
 _SAMPLED = 2_000
+_PAIRED = 300
 _AT_ONCE = 4_096
 
 
@@ -20,7 +25,8 @@ class Alike:
 
     Attributes:
         item_id: Which item.
-        similarity: Weighted mean over the views that both have, at most 1.
+        similarity: Over the views and attributes that both have, in standard deviations above two
+            items at random; see `fusion`.
         views: Share of each view in the similarity, largest first.
         shared: Attributes on which both agree, as "name: value".
     """
@@ -35,14 +41,16 @@ class ContentIndex:
     """Vectors of the items by view (image, colour, text, ...), and attributes beside them.
 
     Every view is centred, brought to length 1, and its similarities to a common spread, so that
-    the weights compare. Where one of two items lacks a view, the others decide. Items that come
-    later are measured by the centres and spreads of those that were there first.
+    the weights compare; so are the attributes, of which a rare agreement says more. Where one of
+    two items lacks a view or an attribute, the others say what it would be (see `fusion`). Items
+    that come later are measured by the centres and spreads of those that were there first.
 
     Args:
         item_ids: In the order of the rows.
         views: Vectors by name; a row of zeros says that the item lacks it.
         weights: By view; a view that is not named weighs 1.
-        attributes: Columns of strings, None where unknown; they count as the view "tags".
+        attributes: Columns of strings, None where unknown; together they weigh as much as the view
+            "tags".
     """
 
     def __init__(
@@ -66,6 +74,7 @@ class ContentIndex:
             name: _Column(values.tolist()) for name, values in (attributes or {}).items()
         }
         self._views = {name: _View.of(vectors) for name, vectors in views.items()}
+        self._fusion: Fusion | None = None
 
     def __len__(self) -> int:
         return len(self._ids) - len(self._gone)
@@ -123,13 +132,19 @@ class ContentIndex:
             for view in self._views.values():
                 view.put(row, None)
 
-    def similarities(self, query: Mapping[str, FloatArray]) -> FloatArray:
+    def similarities(
+        self,
+        query: Mapping[str, FloatArray],
+        *,
+        attributes: Mapping[str, ObjectArray] | None = None,
+    ) -> FloatArray:
         """How alike every item is to each query. Shape (queries, items).
 
         Args:
             query: Some of the views, each of shape (queries, width).
+            attributes: Some of the attributes, None where unknown, each of shape (queries,).
         """
-        return self._fused(self._by_view(query))
+        return self.fuse(self._compared(self._units(query), self._codes(attributes or {})))
 
     def neighbours(self, item_id: str, k: int) -> list[Alike]:
         """The items most like one of them, itself left out.
@@ -147,19 +162,24 @@ class ContentIndex:
             DataError: If the item is unknown.
         """
         row = self._row(item_id)
-        parts = self._about(row)
-        return self._listable(self._fused(parts)[0], row)
+        return self._listable(self.fuse(self._about(row))[0], row)
 
-    def parts(self, item_id: str) -> dict[str, tuple[FloatArray, BoolArray]]:
-        """By view, and for "tags", how near every item is to one, and whether both have the view.
-
-        Shapes (items,), (items,); what one of two lacks is 0.
+    def compared(self, item_id: str, others: Sequence[str]) -> Compared:
+        """How near some items are to one, part by part; for `fuse`.
 
         Raises:
-            DataError: If the item is unknown.
+            DataError: If one of them is unknown.
         """
-        found = self._about(self._row(item_id))
-        return {name: (near[0] * there[0], there[0]) for name, (near, there) in found.items()}
+        return self._about(self._row(item_id), np.array([self._row(each) for each in others]))
+
+    def fuse(self, compared: Compared, weights: Mapping[str, float] | None = None) -> FloatArray:
+        """The likeness of every pair, in standard deviations. Shape (queries, items).
+
+        Args:
+            compared: Part by part, of this index.
+            weights: By view, instead of the index's own.
+        """
+        return self._fused_by().fuse(compared, self.weights if weights is None else weights)
 
     def directions(self, *, width: int = 128) -> FloatArray:
         """The principal directions of a sample of the items' `fused` vectors. (numbers, width)."""
@@ -191,10 +211,11 @@ class ContentIndex:
         rows = [self._rows[each] for each in others if each in self._rows]
         if not rows:
             return []
-        parts = self._about(row, np.array(rows, dtype=np.int64))
-        fused = self._fused(parts)[0]
+        compared = self._about(row, np.array(rows, dtype=np.int64))
+        fused = self.fuse(compared)[0]
         return [
-            self._alike(parts, fused, place, row=row, item=item) for place, item in enumerate(rows)
+            self._alike(compared, fused, place, row=row, item=item)
+            for place, item in enumerate(rows)
         ]
 
     def views_of(self, item_id: str) -> list[str]:
@@ -213,9 +234,8 @@ class ContentIndex:
             query: Some of the views, each of shape (width,).
             k: Most items.
         """
-        return self._answer(
-            self._by_view({name: vector[None] for name, vector in query.items()}), k=k
-        )
+        units = self._units({name: vector[None] for name, vector in query.items()})
+        return self._answer(self._compared(units, {}), k=k)
 
     def fused(self, item_ids: Sequence[str]) -> FloatArray:
         """One vector an item from all its views, of length 1. Shape (items, width).
@@ -247,61 +267,69 @@ class ContentIndex:
             raise DataError(f"item {item_id!r} has no content here; encode it first.")
         return self._rows[item_id]
 
-    def _about(
-        self, row: int, rows: IntArray | None = None
-    ) -> dict[str, tuple[FloatArray, BoolArray]]:
-        """How near every item, or each of some, is to one, by view and by attributes.
+    def _fused_by(self) -> Fusion:
+        """How the parts go together, learned from the items that are there when first asked."""
+        if self._fusion is None:
+            rows = np.arange(len(self._ids))[:: max(len(self._ids) // _PAIRED, 1)]
+            units = {name: view.unit[rows] for name, view in self._views.items()}
+            codes = {name: column.codes[rows] for name, column in self._attributes.items()}
+            self._fusion = Fusion.of(self._compared(units, codes, rows))
+        return self._fusion
 
-        Shapes (1, items).
-        """
-        query = {name: view.unit[row : row + 1] for name, view in self._views.items()}
-        parts = self._by_view(query, moved=True, rows=rows)
-        if self._attributes:
-            parts["tags"] = self._tags(row, rows)
-        return parts
+    def _about(self, row: int, rows: IntArray | None = None) -> Compared:
+        """How near every item, or each of some, is to one, by view and by attributes."""
+        units = {name: view.unit[row : row + 1] for name, view in self._views.items()}
+        codes = {name: column.codes[row : row + 1] for name, column in self._attributes.items()}
+        return self._compared(units, codes, rows)
 
-    def _by_view(
-        self,
-        query: Mapping[str, FloatArray],
-        *,
-        moved: bool = False,
-        rows: IntArray | None = None,
-    ) -> dict[str, tuple[FloatArray, BoolArray]]:
-        found = {}
-        for name, vectors in query.items():
+    def _units(self, query: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+        for name in query:
             if name not in self._views:
                 raise DataError(f"there is no view {name!r}; there are {', '.join(self._views)}.")
-            own = self._views[name]
-            unit = vectors if moved else _unit(vectors, own.center)
-            others, there = own.unit, own.there
-            if rows is not None:
-                others, there = others[rows], there[rows]
-            both = np.any(unit != 0, axis=1)[:, None] & there[None, :]
-            found[name] = (unit @ others.T / own.spread, both)
-        return found
+        return {name: _unit(each, self._views[name].center) for name, each in query.items()}
 
-    def _tags(self, row: int, rows: IntArray | None = None) -> tuple[FloatArray, BoolArray]:
-        """Share of the attributes that both name on which they agree. Shapes (1, items)."""
-        count = len(self._ids) if rows is None else len(rows)
-        agreed = np.zeros(count, dtype=np.float32)
-        known = np.zeros(count, dtype=np.float32)
-        for column in self._attributes.values():
-            own = column.codes[row]
-            codes = column.codes if rows is None else column.codes[rows]
-            if own >= 0:
-                known += codes >= 0
-                agreed += codes == own
-        share = np.divide(agreed, known, out=np.zeros_like(agreed), where=known > 0)
-        return share[None], (known > 0)[None]
+    def _codes(self, attributes: Mapping[str, ObjectArray]) -> dict[str, IntArray]:
+        return {
+            name: self._attributes[name].codes_of(values.tolist())
+            for name, values in attributes.items()
+            if name in self._attributes
+        }
 
-    def _fused(self, parts: Mapping[str, tuple[FloatArray, BoolArray]]) -> FloatArray:
-        weights = {name: np.float32(self.weights.get(name, 1.0)) for name in parts}
-        total = sum(weights[name] * there for name, (_, there) in parts.items())
-        mixed = sum(weights[name] * near * there for name, (near, there) in parts.items())
-        return np.asarray(
-            np.divide(mixed, total, out=np.full_like(mixed, -1e9), where=np.asarray(total) > 0),
-            dtype=np.float32,
-        )
+    def _compared(
+        self,
+        units: Mapping[str, FloatArray],
+        codes: Mapping[str, IntArray],
+        rows: IntArray | None = None,
+    ) -> Compared:
+        """Part by part: all views and attributes, those too that nobody asks about."""
+        chosen = slice(None) if rows is None else rows
+        queries = len(next(iter(units.values()), next(iter(codes.values()), ())))
+        items = len(self._ids) if rows is None else len(rows)
+        absent = np.zeros((queries, items), dtype=np.bool_)
+        parts, near, there = [], [], []
+        for name, view in self._views.items():
+            parts.append(Part(name=name, view=name))
+            unit = units.get(name)
+            if unit is None:
+                near.append(absent.astype(np.float32))
+                there.append(absent)
+                continue
+            near.append(unit @ view.unit[chosen].T / view.spread)
+            there.append(np.any(unit != 0, axis=1)[:, None] & view.there[None, chosen])
+        told = sum(column.telling**2 for column in self._attributes.values()) ** 0.5
+        for name, column in [*self._attributes.items()][: MOST_PARTS - len(parts)]:
+            share = column.telling / max(told, 1e-9)
+            parts.append(Part(name=f"{TAGS}: {name}", view=TAGS, share=share))
+            own = codes.get(name)
+            if own is None:
+                near.append(absent.astype(np.float32))
+                there.append(absent)
+                continue
+            others = column.codes[None, chosen]
+            both = (own[:, None] >= 0) & (others >= 0)
+            near.append(column.near(own[:, None] == others) * both)
+            there.append(both)
+        return Compared(parts=tuple(parts), near=tuple(near), there=tuple(there))
 
     def _listable(self, fused: FloatArray, row: int) -> FloatArray:
         """The same, with the item itself and those that are gone behind all others."""
@@ -309,21 +337,19 @@ class ContentIndex:
         found[[*self._gone, *([row] if row >= 0 else [])]] = -np.inf
         return found
 
-    def _answer(
-        self, parts: dict[str, tuple[FloatArray, BoolArray]], *, k: int, row: int = -1
-    ) -> list[Alike]:
+    def _answer(self, compared: Compared, *, k: int, row: int = -1) -> list[Alike]:
         if k < 1:
             raise DataError(f"k is {k}; it must be 1 or more.")
-        fused = self._listable(self._fused(parts)[0], row)
+        fused = self._listable(self.fuse(compared)[0], row)
         best = np.argsort(-fused, kind="stable")[:k]
         return [
-            self._alike(parts, fused, item, row=row, item=item)
-            for item in best[fused[best] > -1e8].tolist()
+            self._alike(compared, fused, item, row=row, item=item)
+            for item in best[fused[best] > UNLIKE].tolist()
         ]
 
     def _alike(
         self,
-        parts: Mapping[str, tuple[FloatArray, BoolArray]],
+        compared: Compared,
         fused: FloatArray,
         place: int,
         *,
@@ -333,19 +359,13 @@ class ContentIndex:
         return Alike(
             item_id=self._ids[item],
             similarity=float(fused[place]),
-            views=self._why(parts, place),
+            views=self._why(compared.take(place)),
             shared=self._shared(row, item),
         )
 
-    def _why(
-        self, parts: Mapping[str, tuple[FloatArray, BoolArray]], item: int
-    ) -> tuple[tuple[str, float], ...]:
-        said = {
-            name: max(self.weights.get(name, 1.0) * float(near[0, item]), 0.0)
-            for name, (near, there) in parts.items()
-            if there[0, item]
-        }
-        total = sum(said.values())
+    def _why(self, pair: Compared) -> tuple[tuple[str, float], ...]:
+        said = self._fused_by().told(pair, self.weights)
+        total = sum(max(value, 0.0) for value in said.values())
         ordered = sorted(said.items(), key=lambda pair: -pair[1])
         return tuple((name, value / total) for name, value in ordered if value > 0)
 
@@ -405,9 +425,17 @@ class _View:
 
 
 class _Column:
-    """An attribute's values, and the same as numbers, which compare fast."""
+    """An attribute's values, and the same as numbers, which compare fast.
+
+    Attributes:
+        values: None where unknown.
+        chance: That two items at random agree.
+    """
 
     def __init__(self, values: list[str | None]) -> None:
+        known = list(Counter(value for value in values if value is not None).values())
+        pairs = sum(known) * (sum(known) - 1)
+        self.chance = (sum(n * (n - 1) for n in known) + 1) / (pairs + 2)
         self.values: list[str | None] = []
         self._numbers: dict[str, int] = {}
         self._codes = np.full(max(len(values), 64), -1, dtype=np.int64)
@@ -418,6 +446,23 @@ class _Column:
     def codes(self) -> IntArray:
         """Equal for equal values, -1 where unknown. Shape (items,)."""
         return self._codes[: len(self.values)]
+
+    @property
+    def telling(self) -> float:
+        """What an agreement says, log 1 / chance, for every standard deviation of it."""
+        return math.log(1 / self.chance) * math.sqrt(self.chance * (1 - self.chance))
+
+    def codes_of(self, values: Sequence[str | None]) -> IntArray:
+        """The numbers of some values, -1 where unknown; new values are like no other."""
+        new = len(self._numbers)
+        found = [-1 if each is None else self._numbers.get(each, new) for each in values]
+        return np.array(found, dtype=np.int64)
+
+    def near(self, agree: BoolArray) -> FloatArray:
+        """Agreement in standard deviations, its mean 0. Shape of `agree`."""
+        deviation = math.sqrt(self.chance * (1 - self.chance))
+        low, high = -self.chance / deviation, (1 - self.chance) / deviation
+        return np.where(agree, np.float32(high), np.float32(low))
 
     def put(self, row: int, value: str | None) -> None:
         """Set one row, which may be the next one."""
@@ -453,11 +498,10 @@ def learn_weights(
         k: Neighbours that are looked at.
     """
     weights = {name: index.weights.get(name, 1.0) for name in query}
-    parts = index._by_view(query)  # noqa: SLF001 - the views do not change with the weights
+    compared = index._compared(index._units(query), {})  # noqa: SLF001 - the same for all weights
 
     def agreement(tried: Mapping[str, float]) -> float:
-        mixed = sum(np.float32(tried[name]) * near * there for name, (near, there) in parts.items())
-        best = np.argpartition(-np.asarray(mixed), k, axis=1)[:, :k]
+        best = np.argpartition(-index.fuse(compared, tried), k, axis=1)[:, :k]
         return float((item_labels[best] == labels[:, None, :]).mean())
 
     for name in [*weights, *weights]:
@@ -481,7 +525,8 @@ def _unit(vectors: FloatArray, center: FloatArray) -> FloatArray:
 
 
 def _spread(vectors: FloatArray) -> np.float32:
-    """Standard deviation of the similarities of a few hundred items, spread over all."""
+    """Standard deviation of the similarities of a few hundred items that have the view."""
+    vectors = vectors[np.any(vectors != 0, axis=1)]
     some = vectors[:: max(len(vectors) // 300, 1)]
     apart = (some @ some.T)[~np.eye(len(some), dtype=np.bool_)]
     return np.float32(apart.std() if apart.size and apart.std() > 0 else 1)

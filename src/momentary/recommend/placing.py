@@ -37,7 +37,9 @@ from momentary.models.placement import (
     spread_root,
 )
 from momentary.models.protocol import Described, Placeable, Scorer
+from momentary.recommend.content import ContentIndex
 from momentary.recommend.encoded import Encoded
+from momentary.recommend.fusion import Compared
 from momentary.recommend.reasons import Related
 from momentary.types import BoolArray, FloatArray, IntArray, Progress, Sessions, silent
 
@@ -58,6 +60,7 @@ _RIDGES = (8.0, 2.0, 32.0)  # of equals, the first is taken
 _FACTORS, _SHRINKAGE = 128, 30.0
 _GRAM = 3_000
 _WEIGHED = 200
+_BESIDE = 3_000
 _GRID = (1.0, 0.5, 2.0, 0.25, 0.0)  # of equals, the first is taken
 _NEAR = 10
 
@@ -183,22 +186,24 @@ def likeness_weights(
     index = encoded.index()
     views = [*index.views, TAGS]
     some = rng.permutation(columns)[:_WEIGHED]
+    ids = index.item_ids
+    others = [ids[row] for row in rng.permutation(len(ids))[:_BESIDE].tolist()]
     cases = []
-    ids = np.array(index.item_ids, dtype=np.object_)
     for item in some.tolist():
+        own = bundle.items.ids[item]
         beside = related.related(item, _NEAR).items
-        wanted = {bundle.items.ids[each] for each in beside.tolist()}
-        parts = index.parts(bundle.items.ids[item])
-        wanted_rows = np.flatnonzero(np.isin(ids, list(wanted)))
-        if len(wanted_rows):
-            cases.append((parts, wanted_rows))
+        wanted = [bundle.items.ids[each] for each in beside.tolist()]
+        wanted = [each for each in wanted if each in index and each != own]
+        if wanted:
+            looked = [*wanted, *(each for each in others if each not in {*wanted, own})]
+            cases.append((index.compared(own, looked), len(wanted)))
     weights = dict.fromkeys(views, 1.0)
     if len(cases) < LEAST_ITEMS:
         return weights
     for name in views:
         tried = [{**weights, name: weight} for weight in _GRID]
         usable = [each for each in tried if any(each.values())]
-        weights = max(usable, key=lambda each: _agreement(cases, each))
+        weights = max(usable, key=lambda each: _agreement(index, cases, each))
     return weights
 
 
@@ -398,15 +403,12 @@ def _questions(
 
 
 def _agreement(
-    cases: Sequence[tuple[Mapping[str, tuple[FloatArray, BoolArray]], IntArray]],
-    weights: Mapping[str, float],
+    index: ContentIndex, cases: Sequence[tuple[Compared, int]], weights: Mapping[str, float]
 ) -> float:
-    """Mean share of the wanted items among the first twenty."""
+    """Mean share of the wanted items, which stand first in every case, among the first twenty."""
     hits = 0.0
-    for parts, wanted in cases:
-        total = sum(np.float32(weights[name]) * there for name, (_, there) in parts.items())
-        mixed = sum(np.float32(weights[name]) * near for name, (near, _) in parts.items())
-        fused = np.asarray(mixed) / np.maximum(np.asarray(total), 1e-9)
-        best = np.argpartition(-fused, min(20, len(fused) - 1))[:20]
-        hits += len(np.intersect1d(best, wanted)) / len(wanted)
+    for compared, wanted in cases:
+        fused = index.fuse(compared, weights)[0]
+        best = np.argpartition(-fused, min(_LATEST, len(fused) - 1))[:_LATEST]
+        hits += float((best < wanted).sum()) / wanted
     return hits / len(cases)
