@@ -26,7 +26,11 @@ FEATURES = {
     "aiSFX and MFCC": ("aisfx", "mfcc"),
     "aiSFX": ("aisfx",),
     "aiSFX, MFCC and musicnn": ("aisfx", "mfcc", "musicnn"),
+    "roots of aiSFX over time and MFCC": ("root aisfx-all", "root mfcc"),
+    "roots of aiSFX over time, MFCC and musicnn": ("root aisfx-all", "root mfcc", "root musicnn"),
 }
+"""What the inner folds choose from. Roots bring the few large numbers of a layer of rectified units
+down, as they do for histograms (Arandjelovic & Zisserman, CVPR 2012)."""
 
 
 def run_scratch(cache: Path, *, seeds: tuple[int, ...] = (0, 1, 2)) -> None:
@@ -69,8 +73,12 @@ def run_pretrained(cache: Path) -> None:
     sounds = load(cache)
     vectors = {
         "aisfx": sound_vectors("audio_esc10", sounds.names, AiSFX(), cache=cache),
+        "aisfx-all": sound_vectors("audio_esc10", sounds.names, AiSFX("all"), cache=cache),
         "mfcc": sound_vectors("audio_esc10", sounds.names, MFCC(), cache=cache),
         "musicnn": sound_vectors("audio_esc10", sounds.names, Musicnn("mtt"), cache=cache),
+    }
+    vectors |= {
+        f"root {name}": np.sign(view) * np.sqrt(np.abs(view)) for name, view in vectors.items()
     }
     rows = []
     for name, choices in (

@@ -14,7 +14,7 @@ read.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from torch.nn import functional
 from momentary.encoders.audio import Sound, log_mels, mean_over_excerpts
 from momentary.encoders.installed import package_folder, require_digest
 from momentary.encoders.spectrogram import MelConfig
+from momentary.learn.bounds import require_choices
 from momentary.learn.crops import spread_crops
 from momentary.types import FloatArray
 
@@ -51,18 +52,30 @@ _MEL = MelConfig(
 class AiSFX:
     """What a sound is to a network that learned the categories of sound effects.
 
+    Args:
+        over_time: "mean" of the windows; "all" adds their maximum and their deviation, which tell
+            a single bark in silence from rain.
+
     Raises:
         SettingsError: If the package is not installed, or its weights were changed.
     """
 
-    version = "aisfx/1"
-
-    def __init__(self) -> None:
+    def __init__(self, over_time: Literal["mean", "all"] = "mean") -> None:
+        self.over_time = over_time
+        require_choices(self, {"over_time": ("mean", "all")})
+        self.version = "aisfx/1" if over_time == "mean" else "aisfx-all/1"
         self._convolutions = _convolutions(_read_weights())
 
     def encode(self, contents: Sequence[Sound]) -> FloatArray:
-        """One vector a sound. Shape (sounds, 512)."""
-        return mean_over_excerpts(contents, self._describe, dim=_DIM)
+        """One vector a sound. Shape (sounds, 512), or (sounds, 1536) for "all"."""
+        if self.over_time == "mean":
+            return mean_over_excerpts(contents, self._describe, dim=_DIM)
+        vectors = np.empty((len(contents), 3 * _DIM), dtype=np.float32)
+        for row, sound in enumerate(contents):
+            windows = self._describe(sound)
+            pooled = [windows.mean(axis=0), windows.max(axis=0), windows.std(axis=0)]
+            vectors[row] = np.concatenate(pooled)
+        return vectors
 
     def _describe(self, sound: Sound) -> FloatArray:
         mels = (mel / np.float32(_LOUDEST) for mel in log_mels(sound, _MEL))

@@ -49,8 +49,8 @@ class ContentIndex:
         item_ids: In the order of the rows.
         views: Vectors by name; a row of zeros says that the item lacks it.
         weights: By view; a view that is not named weighs 1.
-        attributes: Columns of strings, None where unknown; together they weigh as much as the view
-            "tags".
+        attributes: Columns of strings, None where unknown. Each weighs by what its agreement tells,
+            all together at most as much as one view; `weights` calls them "tags".
     """
 
     def __init__(
@@ -318,7 +318,7 @@ class ContentIndex:
             there.append(np.any(unit != 0, axis=1)[:, None] & view.there[None, chosen])
         told = sum(column.telling**2 for column in self._attributes.values()) ** 0.5
         for name, column in [*self._attributes.items()][: MOST_PARTS - len(parts)]:
-            share = column.telling / max(told, 1e-9)
+            share = column.telling / max(told, 1.0)
             parts.append(Part(name=f"{TAGS}: {name}", view=TAGS, share=share))
             own = codes.get(name)
             if own is None:

@@ -187,7 +187,7 @@ def likeness_weights(
     views = [*index.views, TAGS]
     some = rng.permutation(columns)[:_WEIGHED]
     ids = index.item_ids
-    others = [ids[row] for row in rng.permutation(len(ids))[:_BESIDE].tolist()]
+    others = ids[:: max(len(ids) // _BESIDE, 1)]
     cases = []
     for item in some.tolist():
         own = bundle.items.ids[item]
