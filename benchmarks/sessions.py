@@ -2,8 +2,9 @@
 
 Every next item of every test session, full catalogue, ties against the model. The settings of
 GRU4Rec are its authors' own for these sets; those of the other models were chosen on the last
-sessions of the training part. VSTAN is the exception to a single look at the test: it had been
-ranked there once before its setting `repeat` was added, whose values validation then chose.
+sessions of the training part and stand in `examples`. VSTAN is the exception to a single look at
+the test: it had been ranked there once before its setting `repeat` was added, whose values
+validation then chose.
 
 The blend fits its parts once more on everything. Where a part that starts from chance has the
 settings of a single model, that model is not fitted again: its figures are the part's, asked by
@@ -42,8 +43,9 @@ from momentary.recommend.pipeline import Scores
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def _blend(data: str) -> Mapping[str, Any]:
-    settings: Mapping[str, Any] = read_settings(EXAMPLES / f"hybrid_{data}.toml")["hybrid"]
+def _chosen(file: str) -> Mapping[str, Mapping[str, Any]]:
+    """Settings by model, chosen on validation, from examples/FILE.toml."""
+    settings: Mapping[str, Mapping[str, Any]] = read_settings(EXAMPLES / f"{file}.toml")
     return settings
 
 
@@ -53,16 +55,7 @@ SETTINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "personal_popularity": {},
         "item_knn": {},
         "sequential_rules": {},
-        "slist": {
-            "alpha": 0.12,
-            "regularization": 20,
-            "diagonal": 0.18,
-            "past": 1.1,
-            "future": 1.6,
-            "reach": 1.4,
-        },
         "vsknn": {},
-        "vstan": {"repeat": 0.1, "match_decay": 1.0, "position_decay": 1.5},
         "factorization": {},
         "gru4rec": {
             "batch_size": 64,
@@ -71,30 +64,15 @@ SETTINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "dropout_hidden": 0.4,
             "sample_alpha": 0.5,
         },
-        "attentive_rnn": {
-            "epochs": 3,
-            "half_life": 33_000,
-            "n_sample": 4_000,
-            "sample_alpha": 0.3,
-        },
-        "hybrid": _blend("rsc15_64"),
+        **_chosen("rsc15_64"),
+        **_chosen("hybrid_rsc15_64"),
     },
     "diginetica": {
         "popularity": {"half_life_days": float("inf")},
         "personal_popularity": {},
         "item_knn": {},
         "sequential_rules": {},
-        "slist": {
-            "alpha": 0.55,
-            "regularization": 50,
-            "diagonal": 0.35,
-            "past": 2,
-            "future": 0.8,
-            "reach": 5,
-            "recency_days": 250,
-        },
         "vsknn": {},
-        "vstan": {"repeat": 0.6},
         "factorization": {},
         "gru4rec": {
             "batch_size": 128,
@@ -104,15 +82,8 @@ SETTINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "dropout_hidden": 0.2,
             "sample_alpha": 0.3,
         },
-        "attentive_rnn": {
-            "epochs": 2,
-            "half_life": 100_000,
-            "stretches": 9,
-            "likely": 100,
-            "n_sample": 2_000,
-            "batch_predictions": 1_200,
-        },
-        "hybrid": _blend("diginetica"),
+        **_chosen("diginetica"),
+        **_chosen("hybrid_diginetica"),
     },
 }
 
