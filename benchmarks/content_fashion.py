@@ -18,12 +18,12 @@ import momentary.models.likeness as likeness
 from benchmarks.content_runs import kept
 from benchmarks.content_vectors import picture_vectors, table, text_vectors
 from benchmarks.report import Row, data_folder, finish_part, sha256
+from momentary.data.tags import TAGS
 from momentary.encoders import colour
 from momentary.encoders.colour import ColourHistogram, LabColours
 from momentary.encoders.image import EfficientNetLite
 from momentary.encoders.text import SentenceEncoder
 from momentary.models.likeness import Likeness, LikenessConfig
-from momentary.models.placement import TAGS
 from momentary.recommend.content import ContentIndex, learn_weights
 from momentary.types import FloatArray, IntArray, ObjectArray
 

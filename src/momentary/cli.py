@@ -588,11 +588,14 @@ def _serve(
     port: int | None = None,
     config: Path | None = None,
 ) -> None:
-    from momentary.serving.startup import start
+    from momentary.serving.garbage import postponed
 
     # Printed as it is: a command that is wrapped or coloured cannot be pasted.
     plain = partial(stdout.print, soft_wrap=True, markup=False, highlight=False)
-    start(home, file=config, host=host, port=port, environ=os.environ, announce=plain)
+    with postponed():
+        from momentary.serving.startup import start
+
+        start(home, file=config, host=host, port=port, environ=os.environ, announce=plain)
 
 
 def _recommender(home: Path | None, model: str) -> tuple[Recommender, Bundle]:

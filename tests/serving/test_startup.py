@@ -35,10 +35,10 @@ def _free_port():
         return free.getsockname()[1]
 
 
-def _home(root, ids=("it's/1", "b", "c")):
+def _home(root, ids=("it's/1", "b", "c"), main="item_knn"):
     sessions = Sessions.from_lists([[0, 1], [0, 2], [1, 0], [0, 1, 2]])
     rng = np.random.default_rng(0)
-    roles = {"main": "item_knn", "related": "item_knn", "fallback": "popularity"}
+    roles = {"main": main, "related": "item_knn", "fallback": "popularity"}
     scorers = {
         role: make(kind).fit(sessions, n_items=len(ids), rng=rng) for role, kind in roles.items()
     }
@@ -163,3 +163,22 @@ def _run(words):
         answer = connection.getresponse()
         assert answer.status == 200
         return json.loads(answer.read())
+
+
+def test_a_start_pays_for_nothing_that_answering_does_not_need(tmp_path):
+    home = _home(tmp_path, main="gru4rec")
+    heavy = ["alembic", "duckdb", "scipy.sparse", "torch"]
+    heavy += ["sqlalchemy.dialects.postgresql", "opentelemetry", "pandas"]
+    program = (
+        "import sys; from pathlib import Path; from momentary import cli\n"
+        "from momentary.serving import startup\n"
+        "def stop(app, *_, **__):\n"
+        "    print(app.engine.recommender.items.ids)\n"
+        "    app.close()\n"
+        "startup.serve = stop\n"
+        "startup.start(Path(sys.argv[1]), environ={}, port=int(sys.argv[2]))\n"
+        f"print([name for name in {heavy} if name in sys.modules])\n"
+    )
+    command = [sys.executable, "-c", program, str(home), str(_free_port())]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [str(("it's/1", "b", "c")), "[]"]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from momentary.errors import DataError, StorageError
 from momentary.types import Item, ItemTable, ObjectArray
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 METADATA = sa.MetaData()
 
@@ -47,21 +50,16 @@ available, because events may name items that nobody has described.
 
 _FIELDS = tuple(name for name in ITEMS.columns.keys() if name != "deleted")  # noqa: SIM118
 _TABLE_FIELDS = (
-    *("name", "price", "available", "hidden", "deleted"),
+    *("item_id", "name", "price", "available", "hidden", "deleted"),
     *("brand", "category", "group_id", "properties"),
 )
-_Row = tuple[Any, ...]
-_UNKNOWN: _Row = (None, None, True, False, False, None, None, None, None)
+_Row = Sequence[Any]
+_UNKNOWN: _Row = (None, None, None, True, False, False, None, None, None, None)
 _TOMBSTONE = {name: None for name in _FIELDS} | {"available": False, "hidden": True}
 _THERE = sa.not_(ITEMS.c.deleted)
 _ITEM = sa.select(*(ITEMS.c[name] for name in _FIELDS)).where(_THERE)
 _BATCH = 5000
 _LOOKUP = 500
-INSERTS: dict[str, Callable[[sa.Table], sqlite.Insert | postgresql.Insert]] = {
-    "sqlite": sqlite.insert,
-    "postgresql": postgresql.insert,
-}
-"""How each database inserts or replaces."""
 
 
 class Catalog:
@@ -128,7 +126,7 @@ class Catalog:
         known = self._known(ids)
         rows = [known.get(item_id, _UNKNOWN) for item_id in ids]
         empty: list[_Row] = [()] * len(_UNKNOWN)
-        names, prices, *flags = (list(zip(*rows, strict=True)) or empty)[:5]
+        _, names, prices, *flags = (list(zip(*rows, strict=True)) or empty)[:6]
         available, hidden, deleted = (np.array(flag, dtype=np.bool_) for flag in flags)
         return ItemTable(
             item_ids=_objects(ids),
@@ -152,12 +150,11 @@ class Catalog:
 
     def _known(self, ids: Sequence[str]) -> dict[str, _Row]:
         """Rows by id; past a few hundred, one scan is faster than many lookups."""
-        query = sa.select(ITEMS.c.item_id, *(ITEMS.c[name] for name in _TABLE_FIELDS))
+        query = sa.select(*(ITEMS.c[name] for name in _TABLE_FIELDS))
         if len(ids) <= _LOOKUP:
             query = query.where(ITEMS.c.item_id.in_(list(ids)))
         with self._read() as connection:
-            found = connection.execute(query).all()
-        return {item_id: tuple(row) for item_id, *row in found}
+            return {row[0]: row for row in connection.execute(query)}
 
 
 @contextmanager
@@ -189,7 +186,7 @@ def upsert_rows(
         rows: The fields of `momentary.types.Item`, `properties` as JSON text.
         deleted: Whether the rows are tombstones; others bring a deleted item back.
     """
-    insert = INSERTS[connection.dialect.name](ITEMS).values(deleted=deleted)
+    insert = insert_into(ITEMS, connection.dialect).values(deleted=deleted)
     replaced = {name: insert.excluded[name] for name in (*_FIELDS, "deleted") if name != "item_id"}
     statement = insert.on_conflict_do_update(index_elements=["item_id"], set_=replaced)
     remaining = iter(rows)
@@ -200,6 +197,16 @@ def upsert_rows(
         connection.execute(statement, list(unique.values()))
         done += len(batch)
     return done
+
+
+def insert_into(table: sa.Table, dialect: sa.Dialect) -> sqlite.Insert | postgresql.Insert:
+    """How a database inserts or replaces."""
+    if dialect.name == "sqlite":
+        return sqlite.insert(table)
+    # Only a catalogue in PostgreSQL pays for its dialect.
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(table)
 
 
 def _row(item: Item) -> dict[str, Any]:
@@ -224,15 +231,15 @@ def _objects(values: Sequence[object]) -> ObjectArray:
 
 def _attributes(rows: Sequence[_Row]) -> dict[str, ObjectArray]:
     """Brand, category, group and the scalar properties as strings, None where unknown."""
-    own = _TABLE_FIELDS[5:8]
+    own = _TABLE_FIELDS[6:9]
     columns: dict[str, list[str | None]] = {
-        name: [row[5 + place] for row in rows] for place, name in enumerate(own)
+        name: [row[6 + place] for row in rows] for place, name in enumerate(own)
     }
     decode = msgspec.json.Decoder(dict[str, Any]).decode
     for place, row in enumerate(rows):
-        if row[8] is None:
+        if row[9] is None:
             continue
-        for name, value in decode(row[8]).items():
+        for name, value in decode(row[9]).items():
             if name in own or not isinstance(value, (str, int, float)):
                 continue
             if name not in columns:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from momentary.data.catalog import BY_BYTES, INSERTS, METADATA, writing
+from momentary.data.catalog import BY_BYTES, METADATA, insert_into, writing
 from momentary.errors import DataError, StorageError
 
 RULE_SETS = sa.Table(
@@ -86,7 +86,7 @@ class RuleSets:
             new = connection.execute(known).first() is None
             if new and _count(connection) >= most:
                 raise FullError(f"there are {most} rule sets; delete one first.")
-            insert = INSERTS[connection.dialect.name](RULE_SETS).values(name=name, rules=rules)
+            insert = insert_into(RULE_SETS, connection.dialect).values(name=name, rules=rules)
             connection.execute(
                 insert.on_conflict_do_update(index_elements=["name"], set_={"rules": rules})
             )
@@ -144,7 +144,7 @@ def _count(connection: sa.Connection) -> int:
 
 def _turn_page(connection: sa.Connection) -> None:
     """Begin a change: nobody else changes anything until this transaction ends."""
-    insert = INSERTS[connection.dialect.name](RULE_BOOK).values(book=_ONLY, revision=1)
+    insert = insert_into(RULE_BOOK, connection.dialect).values(book=_ONLY, revision=1)
     connection.execute(
         insert.on_conflict_do_update(
             index_elements=["book"], set_={"revision": RULE_BOOK.c.revision + 1}

@@ -9,11 +9,17 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse
 
 from momentary.types import Item
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+TAGS = "tags"
+"""The view of the items' attributes."""
 
 WIDTH = 1 << 15
 _LONGEST = 60
@@ -44,15 +50,18 @@ def tags_of(item: Item) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def tag_rows(items: Sequence[Item]) -> scipy.sparse.csr_array:
+def tag_rows(items: Sequence[Item]) -> csr_array:
     """One row an item, of length 1, or of zeros where it has no tag. Shape (items, WIDTH)."""
+    # A service pays for SciPy only where new items are placed.
+    from scipy.sparse import csr_array
+
     columns, offsets, values = [], [0], []
     for item in items:
         own = sorted({zlib.crc32(tag.encode()) % WIDTH for tag in tags_of(item)})
         columns += own
         values += [1 / max(len(own), 1) ** 0.5] * len(own)
         offsets.append(len(columns))
-    return scipy.sparse.csr_array(
+    return csr_array(
         (
             np.array(values, dtype=np.float32),
             np.array(columns, dtype=np.int64),

@@ -17,10 +17,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import scipy.sparse
 from numpy.typing import NDArray
 
 from momentary.errors import DataError
@@ -36,6 +35,9 @@ from momentary.learn.order import first_appearance, inverse
 from momentary.learn.pruning import strongest_per_row
 from momentary.learn.sparse_sums import add_rows
 from momentary.types import FloatArray, IntArray, Progress, Sessions, silent
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 POPULARITY_SHARE = 1e-6
 """Weight of popularity: below any similarity, so that it only orders what has none."""
@@ -213,9 +215,12 @@ class ItemKNN:
         return model
 
 
-def _incidence(sessions: Sessions, n_items: int) -> scipy.sparse.csr_array:
+def _incidence(sessions: Sessions, n_items: int) -> csr_array:
     """1 where a session holds an item, however often. Shape (sessions, items)."""
-    incidence = scipy.sparse.csr_array(
+    # Only training pays for SciPy; a service that starts need not.
+    from scipy.sparse import csr_array
+
+    incidence = csr_array(
         (np.ones(len(sessions.items), np.int32), sessions.items.copy(), sessions.offsets.copy()),
         shape=(len(sessions), n_items),
     )
@@ -225,8 +230,8 @@ def _incidence(sessions: Sessions, n_items: int) -> scipy.sparse.csr_array:
 
 
 def _co_occurrences(
-    incidence: scipy.sparse.csr_array,
-) -> Iterator[tuple[slice, scipy.sparse.csr_array]]:
+    incidence: csr_array,
+) -> Iterator[tuple[slice, csr_array]]:
     """Sessions that hold both items, without an item's count with itself, some rows at a time."""
     by_item = incidence.T.tocsr()  # (items, sessions)
     pairs = np.cumsum(by_item @ np.diff(incidence.indptr))  # (items,)
@@ -237,5 +242,5 @@ def _co_occurrences(
         counts = (by_item[start:stop] @ incidence).tocoo()
         apart = counts.row + start != counts.col
         entries = (counts.data[apart], (counts.row[apart], counts.col[apart]))
-        yield slice(start, stop), scipy.sparse.csr_array(entries, shape=counts.shape)
+        yield slice(start, stop), type(incidence)(entries, shape=counts.shape)
         start = stop

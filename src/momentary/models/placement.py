@@ -28,6 +28,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from momentary.data.tags import TAGS
 from momentary.learn.bounds import require_choices, require_ranges
 from momentary.models.content_factor import (
     Content,
@@ -36,9 +37,6 @@ from momentary.models.content_factor import (
     View,
 )
 from momentary.types import BoolArray, FloatArray, IntArray
-
-TAGS = "tags"
-"""The view of the items' attributes."""
 
 _SCALES = (1.0, 0.5, 0.75, 1.5, 2.0, 3.0)  # of equals, the first is taken
 _LEAST_TARGETS = 20

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from momentary.data.tags import TAGS
 from momentary.errors import DataError
-from momentary.models.placement import TAGS
 from momentary.recommend.fusion import MOST_PARTS, UNLIKE, Compared, Fusion, Part
 from momentary.types import BoolArray, FloatArray, IntArray, ObjectArray
 

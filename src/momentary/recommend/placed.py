@@ -16,7 +16,6 @@ import numpy as np
 from momentary.data.tags import tag_rows
 from momentary.data.vocabulary import Vocabulary
 from momentary.models.artifact import Bundle
-from momentary.models.placement import spread_root
 from momentary.models.protocol import Placeable, Scorer
 from momentary.recommend.alike import content_reasons
 from momentary.recommend.content import ContentIndex
@@ -267,6 +266,9 @@ class PlacedScorer:
         """Score known and new items. Shape (sessions, items)."""
         own = self._inner.score(self._known(sessions))
         new = np.zeros((len(own), len(self._mixes)), dtype=np.float32)
+        # What it stands beside costs a service without content time to start.
+        from momentary.models.placement import spread_root
+
         root = spread_root(own)[:, 0]
         for place, mix in enumerate(self._mixes):
             new[:, place] = mix.offset + np.float32(mix.lift) * root

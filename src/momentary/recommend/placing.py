@@ -18,7 +18,7 @@ import scipy.sparse.linalg
 from numpy.typing import NDArray
 
 from momentary.data.sessions import renumber_items
-from momentary.data.tags import tag_rows
+from momentary.data.tags import TAGS, tag_rows
 from momentary.data.vocabulary import Vocabulary
 from momentary.models.artifact import Bundle
 from momentary.models.content_factor import (
@@ -28,7 +28,6 @@ from momentary.models.content_factor import (
     autoencoder_factors,
 )
 from momentary.models.placement import (
-    TAGS,
     Calibration,
     Placement,
     PlacementConfig,

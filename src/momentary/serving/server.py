@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import socket
 import sys
@@ -15,13 +14,12 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from momentary.errors import SettingsError
+from momentary.serving import garbage
 from momentary.serving.app import Application
 from momentary.serving.protocol import guarded
 from momentary.settings import ServeSettings
 
 _LOGGER = logging.getLogger(__name__)
-_GARBAGE = (20_000, 20, 50)
-"""Objects made before a look for garbage, and how seldom it looks at older ones."""
 
 
 def listen(settings: ServeSettings) -> socket.socket:
@@ -76,10 +74,7 @@ def serve(
         proxy_headers=False,
         timeout_graceful_shutdown=settings.shutdown_s,
     )
-    # What is there now stays: looking through it for garbage would hold requests up.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_GARBAGE)
+    garbage.settle()
     with listener or listen(settings) as taken:
         _Server(config, on_ready, lifeline=lifeline).run(sockets=[taken])
 
@@ -127,8 +122,7 @@ def serve_workers(
             ready = on_ready if index == starts == 0 else lambda: None
             serve(app, settings, listener=taken, on_ready=ready, lifeline=lifeline)
 
-        gc.collect()
-        gc.freeze()
+        garbage.settle()
         failed = Workers(settings.workers, work, grace_s=settings.shutdown_s).run()
     if failed:
         _LOGGER.warning("%d workers did not end as they should", failed)

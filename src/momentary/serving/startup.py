@@ -15,6 +15,7 @@ from momentary.errors import MomentaryError, SettingsError
 from momentary.learn.threads import keep_one_blas_thread
 from momentary.models.artifact import ModelStore
 from momentary.recommend.pipeline import Recommender
+from momentary.serving import garbage
 from momentary.serving.app import Application, clock_us, create_app
 from momentary.serving.dispatch import Dispatcher, Served
 from momentary.serving.logs import write_logs
@@ -54,7 +55,7 @@ def start(
     settings = _prepared(home, environ=environ, file=file)
     limits = _addressed(settings.serve, host=host, port=port)
     opening = Workspace.open(settings.home, storage=settings.storage)
-    with opening as workspace, listen(limits) as listener:
+    with garbage.postponed(), opening as workspace, listen(limits) as listener:
         models = _Models(workspace)
         welcome = _welcome(limits, models.recommender, version=models.version)
 
@@ -111,7 +112,7 @@ def start_tenants(
             f"serve.workers is {limits.workers}, and tenants are served by one process; leave it "
             "at 1, or give a large tenant a server of its own."
         )
-    with listen(limits) as listener, contextlib.ExitStack() as stack:
+    with garbage.postponed(), listen(limits) as listener, contextlib.ExitStack() as stack:
         served = []
         for tenant in tenants:
             try:
