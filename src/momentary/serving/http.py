@@ -18,11 +18,18 @@ SECURITY_HEADERS: Headers = (
 )
 """Sent with every answer that a program reads."""
 
+MOST_ON_THE_WAY = 64_000_000
+"""Bytes of bodies that a process holds before they are whole; one that comes at once is not one."""
+
 _JSON_HEADERS = [(b"content-type", b"application/json"), *SECURITY_HEADERS]
 
 
 async def read_body(scope: Scope, receive: Receive, *, limit_bytes: int) -> bytes:
-    """The whole body of a request, refused as soon as it is known to exceed `limit_bytes`."""
+    """The whole body of a request, refused as soon as it is known to exceed `limit_bytes`.
+
+    Raises:
+        Problem: 413 if it does; 429 while the bodies that are on their way fill `MOST_ON_THE_WAY`.
+    """
     length = header(scope, b"content-length")
     if length is not None and length.isdigit() and int(length[:20]) > limit_bytes:
         raise _too_large(limit_bytes)
@@ -93,19 +100,49 @@ def decoded(part: str, *, field: str) -> str:
     return text
 
 
+class _OnTheWay:
+    """Bytes of the bodies of this process that have begun and are not whole."""
+
+    def __init__(self) -> None:
+        self.held_bytes = 0
+
+    def take(self, size: int) -> None:
+        """Hold more.
+
+        Raises:
+            Problem: 429 if that is too much; nothing is held.
+        """
+        if self.held_bytes + size > MOST_ON_THE_WAY:
+            detail = "Too many large bodies are on their way; send this one again in a moment."
+            headers = ((b"retry-after", b"1"), (b"connection", b"close"))
+            raise Problem(429, detail, headers=headers)
+        self.held_bytes += size
+
+
+ON_THE_WAY = _OnTheWay()
+"""One for the process, because its memory is what many slow senders would fill."""
+
+
 async def _read_rest(start: bytes, receive: Receive, *, limit_bytes: int) -> bytes:
+    ON_THE_WAY.take(len(start))
     parts = [start]
     size = len(start)
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Problem(400, "The connection closed before the body was complete; send again.")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > limit_bytes:
-            raise _too_large(limit_bytes)
-        if not message.get("more_body", False):
-            return b"".join(parts)
+    try:
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                detail = "The connection closed before the body was complete; send again."
+                raise Problem(400, detail)
+            part = message.get("body", b"")
+            if size + len(part) > limit_bytes:
+                raise _too_large(limit_bytes)
+            ON_THE_WAY.take(len(part))
+            parts.append(part)
+            size += len(part)
+            if not message.get("more_body", False):
+                return b"".join(parts)
+    finally:
+        ON_THE_WAY.held_bytes -= size
 
 
 def _too_large(limit_bytes: int) -> Problem:
