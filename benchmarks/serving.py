@@ -38,7 +38,7 @@ from momentary.recommend.pipeline import top
 
 FLOOR = "bare scoring, measured in this run"
 _MOST = 32
-_CONNECTIONS = (8, 16, 24)
+_CONNECTIONS = (8, 12, 16, 24)
 """Asked with, besides `_MOST`: with fewer, a tick is shorter and gains less."""
 
 _WRK = """
