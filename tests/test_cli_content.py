@@ -207,3 +207,29 @@ def test_bad_use_is_said_in_one_line(run, words, said):
     code, _, err = run(*words)
     assert code == 2
     assert said in err.replace("\n", " ")
+
+
+def test_a_dissection_says_what_it_found_and_what_a_reader_must_know(tmp_path, run):
+    folder, to = tmp_path / "clips", tmp_path / "report.html"
+    folder.mkdir()
+    rows = ["clip,label,source"]
+    for n in range(64):
+        (folder / f"{n}.wav").write_bytes(tone(300 if n % 2 else 3_000))
+        rows.append(f"{n}.wav,{'low' if n % 2 else 'high'},{n // 2 % 8}")
+    (folder / "broken.wav").write_bytes(b"nothing")
+    (tmp_path / "items.csv").write_text("\n".join([*rows, "broken.wav,low,1"]) + "\n")
+    told = ("--labels", tmp_path / "items.csv", "--to", to, "--epochs", 2, "--comparisons", 1)
+    code, out, err = run(
+        "dissect", folder, *told, "--note", "Style & drummer go together.", "--json"
+    )
+    assert code == 0, err
+    found = json.loads(out)
+    assert set(found["layers"]) == {"conv1", "dense2"}
+    for layer in found["layers"].values():
+        assert 0 <= layer["selective"] <= 1
+        assert set(layer["learned_nothing"]) == {"untrained", "shuffled"}
+    assert "broken.wav" in found["set_aside"][0]
+    assert "Style &amp; drummer go together." in to.read_text()
+    code, _, err = run("dissect", folder, "--labels", tmp_path / "none.csv", "--to", to)
+    assert code == 1
+    assert "none.csv" in err

@@ -258,6 +258,11 @@ def dissect(
     epochs: Annotated[int, typer.Option(help="Passes over the sounds.")] = 120,
     comparisons: Annotated[int, typer.Option(help="Untrained and shuffled networks each.")] = 5,
     seed: Annotated[int, typer.Option(help="Draws everything that chance decides.")] = 0,
+    note: Annotated[
+        list[str] | None,
+        typer.Option(help="What a reader must know about the data; repeat it."),
+    ] = None,
+    json: Json = False,
 ) -> None:
     """What the units of an audio network answer to, to see and to hear.
 
@@ -291,8 +296,28 @@ def dissect(
         hear=lambda at: as_mp3(found.samples[study.held_out.names[at]], mel.rate_hz),
         seconds_a_frame=mel.seconds(1),
         bands_hz=band_edges_hz(mel)[1:-1],
+        caveats=tuple(note or ()),
     )
     to.write_text(page, encoding="utf-8")
+    if json:
+        print_json(
+            {
+                "report": str(to),
+                "accuracy": study.accuracy,
+                "layers": {
+                    each.name: {
+                        "selective": each.answers["maximum"].share,
+                        "selective_by_mean": each.answers["mean"].share,
+                        "learned_nothing": each.comparisons["maximum"],
+                        "far_beyond": each.claim("maximum"),
+                    }
+                    for each in study.layers
+                },
+                "left_out": list(study.left_out),
+                "set_aside": list(found.set_aside),
+            }
+        )
+        return
     for each in found.set_aside:
         stderr.print(f"set aside: {each}", markup=False)
     for layer in study.layers:

@@ -113,7 +113,8 @@ def read_picture(content: bytes, *, name: str = "", limits: MediaLimits) -> Pict
         raise DataError(f"it is larger than {limits.max_pixels:,} pixels.") from None
     except UnidentifiedImageError:
         held = next((what for start, what in _KNOWN if content.startswith(start)), "no picture")
-        named = f"; its name ends in {Path(name).suffix}" if name else ""
+        ending = Path(name).suffix
+        named = f"; its name ends in {ending}" if ending else ""
         raise DataError(f"it holds {held}{named}.") from None
     except (OSError, ValueError, SyntaxError, EOFError, OverflowError, MemoryError) as error:
         raise DataError(f"it is damaged: {error}.") from None
