@@ -11,7 +11,7 @@ from momentary.moments.multiplicity import (
     near_duplicates,
     romano_wolf,
 )
-from momentary.moments.refute import leads_p, robustness_value, welch_p
+from momentary.moments.refute import find_leads, robustness_value, welch_p
 
 
 def test_the_robustness_value_is_cinelli_and_hazletts():
@@ -128,7 +128,7 @@ def test_leads_see_pictures_that_follow_sales(follows, rejected):
     if follows:
         dose[:, 1:] += 2.0 * shock[:, :-1]
     counts = rng.poisson(100 * np.exp(-1.5 + shock))
-    p = leads_p(
+    found = find_leads(
         counts.ravel().astype(float),
         exposure=np.full(items * periods, 100.0),
         attributes=dose.reshape(-1, 1),
@@ -137,7 +137,7 @@ def test_leads_see_pictures_that_follow_sales(follows, rejected):
         period=np.tile(np.arange(periods), items),
         rng=rng,
     )
-    assert (p < 0.001) == rejected
+    assert (found.p < 0.001) == rejected
 
 
 def test_leads_keep_their_size_where_few_items_changed():
@@ -150,7 +150,7 @@ def test_leads_keep_their_size_where_few_items_changed():
         changes = rng.random((items, 1, 1)) < 0.33
         dose = changes * rng.normal(size=(items, periods, attributes))
         shock = 0.3 * rng.normal(size=(items, periods))
-        p = leads_p(
+        found = find_leads(
             rng.poisson(100 * np.exp(-1.5 + shock)).ravel().astype(float),
             exposure=np.full(items * periods, 100.0),
             attributes=dose.reshape(-1, attributes),
@@ -159,5 +159,5 @@ def test_leads_keep_their_size_where_few_items_changed():
             period=np.tile(np.arange(periods), items),
             rng=rng,
         )
-        rejected += p < 0.05
+        rejected += found.p < 0.05
     assert rejected / 200 <= 0.06

@@ -63,11 +63,9 @@ class Draft:
 
 def holds(ladder: Ladder, rung: int, config: LadderConfig) -> bool:
     """Whether nothing speaks against a rung as a whole."""
-    if rung == 3:
-        return ladder.leads is None or ladder.leads >= config.leads_size
     if rung == 2:
         return ladder.divergence is None or ladder.divergence >= config.divergence_size
-    return rung == 4
+    return rung in {3, 4}
 
 
 def draft(outcome: str, ladder: Ladder, *, attribute: int, config: LadderConfig) -> Draft:
@@ -111,12 +109,7 @@ def refusal(ladder: Ladder, attribute: int, config: LadderConfig, *, told: bool)
             "effect of its own can be told."
         )
     reasons = []
-    if 3 in ladder.rungs and not holds(ladder, 3, config):
-        reasons.append(
-            "sales moved before the pictures did, so pictures seem to follow sales and not the "
-            "other way round"
-        )
-    elif ladder.switchers[attribute] < config.min_switchers:
+    if ladder.switchers[attribute] < config.min_switchers:
         reasons.append(
             f"not enough pictures changed: {int(ladder.switchers[attribute])} items changed it "
             f"and {config.min_switchers} are needed"
@@ -205,8 +198,9 @@ def outcome_warnings(
         )
     if ladder.leads is not None and ladder.leads < config.leads_size:
         found.append(
-            f"{outcome.label}: rates moved before pictures changed (p {ladder.leads:.3g}); "
-            "within-item numbers are not shown as effects."
+            f"{outcome.label}: rates moved before pictures changed (p {ladder.leads:.3g}), so "
+            "pictures may follow sales; every within-item interval allows for as large a "
+            "difference as there was before."
         )
     if placebo is not None and placebo.size >= 20 and (placebo < 0.05).mean() > 0.15:
         found.append(

@@ -35,7 +35,22 @@ def divergence_p(adjusted: Estimate, within: Estimate) -> float:
     return wald_p(gap, covariance, freedom=clusters - 1.0)
 
 
-def leads_p(  # noqa: PLR0913 - one array each
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leads:
+    """What pictures seem to do before they are shown.
+
+    Attributes:
+        p: P value of the test that they do nothing.
+        estimate: Of what each does in the period before it is shown.
+        columns: Which attributes these are. Shape (coefficients,).
+    """
+
+    p: float
+    estimate: Estimate
+    columns: IntArray
+
+
+def find_leads(  # noqa: PLR0913 - one array each
     counts: Matrix,
     *,
     exposure: Matrix,
@@ -44,8 +59,8 @@ def leads_p(  # noqa: PLR0913 - one array each
     item: IntArray,
     period: IntArray,
     rng: np.random.Generator,
-) -> float | None:
-    """P value of the test that a picture does not work before it is shown.
+) -> Leads | None:
+    """Whether a picture works before it is shown.
 
     The picture of the item's next period joins the within-item regression. If it matters, the rate
     moved before the picture did: pictures were changed because of how sales went, and the
@@ -74,8 +89,8 @@ def leads_p(  # noqa: PLR0913 - one array each
     ahead = attributes[later] - attributes[now]
     columns = np.concatenate([ahead, attributes[now], controls[now]], axis=1)
     used, kept = comparable(counts[now], exposure=exposure[now], columns=columns, group=item[now])
-    leads = int(kept[: attributes.shape[1]].sum())
-    if not leads:
+    leads = np.flatnonzero(kept[: attributes.shape[1]])
+    if not len(leads):
         return None
     try:
         estimate = within_poisson(
@@ -87,9 +102,9 @@ def leads_p(  # noqa: PLR0913 - one array each
         )
     except DataError:
         return None
-    found = estimate.first(leads)
+    found = estimate.first(len(leads))
     p = romano_wolf(found.coefficients, found.influence, rng=rng, draws=_SIGNS)
-    return float(p.min())
+    return Leads(p=float(p.min()), estimate=found, columns=leads)
 
 
 def placebo_p_values(

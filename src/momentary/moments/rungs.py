@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from scipy import stats
 
 from momentary.errors import DataError
 from momentary.moments.double_ml import DoubleMLConfig, log_double_ml
 from momentary.moments.estimates import Estimate, Matrix
 from momentary.moments.poisson import comparable, informative, within_poisson
-from momentary.moments.refute import divergence_p, leads_p
+from momentary.moments.refute import Leads, divergence_p, find_leads
 from momentary.moments.splines import Confounders
 from momentary.types import BoolArray, IntArray
 
@@ -113,7 +114,8 @@ class Ladder:
         rungs: By number.
         switchers: Items whose picture changed in each attribute. Shape (attributes,).
         divergence: p value that rungs 2 and 3 agree; None where not both could be fitted.
-        leads: p value that pictures do nothing before they are shown; None where unknown.
+        leads: p value that pictures do nothing before they are shown; None where unknown. Below
+            `LadderConfig.leads_size` the intervals of rung 3 allow for as much.
         notes: Why a rung is missing, by its number.
     """
 
@@ -132,7 +134,8 @@ class LadderConfig:
         min_switchers: An attribute that fewer items changed is not compared within items.
         min_events: An outcome with fewer events is not analysed.
         divergence_size: Below this p value rungs 2 and 3 disagree.
-        leads_size: Below this p value the rate moved before the pictures did.
+        leads_size: Below this p value the rate moved before the pictures did, and the intervals of
+            rung 3 are widened by as much.
         double_ml: How rung 2 learns its nuisance functions.
     """
 
@@ -175,12 +178,52 @@ def climb(sample: Sample, *, rng: np.random.Generator, config: LadderConfig) -> 
             rungs[number] = _told(fit())
         except DataError as error:
             notes[number] = str(error)
+    divergence, leads = _divergence(rungs), _leads(sample, rungs, rng=rng)
+    if leads is not None and leads.p < config.leads_size:
+        try:
+            rungs[3] = allowing(rungs[3], leads)
+        except DataError as error:
+            del rungs[3]
+            notes[3] = str(error)
     return Ladder(
         rungs=rungs,
         switchers=switchers,
-        divergence=_divergence(rungs),
-        leads=_leads(sample, rungs, rng=rng),
+        divergence=divergence,
+        leads=None if leads is None else leads.p,
         notes=notes,
+    )
+
+
+def allowing(rung: Rung, leads: Leads) -> Rung:
+    """The rung with intervals as wide as if what shows before a picture were in its number, too.
+
+    Up or down, and as much: relative magnitudes with M = 1 (Rambachan & Roth, Review of Economic
+    Studies 2023). Errors are widened so that the 95 % interval is right; an attribute whose lead
+    cannot be told is left out.
+
+    Args:
+        rung: Each item against itself.
+        leads: What its pictures seem to do before they are shown.
+
+    Raises:
+        DataError: If no lead can be told.
+    """
+    told = np.flatnonzero(np.isin(rung.columns, leads.columns))
+    if not len(told):
+        raise DataError("Sales moved before the pictures did, and nobody can tell how much.")
+    own = rung.estimate.take(told)
+    lead = leads.estimate.take(np.searchsorted(leads.columns, rung.columns[told]))
+    along = lead.on(own.clusters)
+    reach = stats.t.ppf(0.975, own.freedom)
+    share = (len(own.clusters) - 1) / len(own.clusters)
+    wide = np.max(
+        [np.sqrt(((own.influence + sign * along) ** 2).sum(axis=0) * share) for sign in (-1, 1)],
+        axis=0,
+    )
+    factor = (np.abs(lead.coefficients) + reach * wide) / (reach * np.maximum(own.errors, 1e-300))
+    return Rung(
+        estimate=replace(own, influence=own.influence * np.maximum(factor, 1.0)),
+        columns=rung.columns[told],
     )
 
 
@@ -349,11 +392,12 @@ def _divergence(rungs: Mapping[int, Rung]) -> float | None:
     return divergence_p(rungs[2].estimate.take(rungs[3].columns), rungs[3].estimate)
 
 
-def _leads(sample: Sample, rungs: Mapping[int, Rung], *, rng: np.random.Generator) -> float | None:
+def _leads(sample: Sample, rungs: Mapping[int, Rung], *, rng: np.random.Generator) -> Leads | None:
+    """The leads by the columns of the sample."""
     if 3 not in rungs:
         return None
     controls = np.concatenate([_indicators(sample.confounders.period), sample.moving], axis=1)
-    return leads_p(
+    found = find_leads(
         sample.counts,
         exposure=sample.exposure,
         attributes=sample.attributes[:, rungs[3].columns],
@@ -362,6 +406,7 @@ def _leads(sample: Sample, rungs: Mapping[int, Rung], *, rng: np.random.Generato
         period=sample.confounders.period,
         rng=rng,
     )
+    return None if found is None else replace(found, columns=rungs[3].columns[found.columns])
 
 
 def _indicators(codes: IntArray) -> Matrix:
