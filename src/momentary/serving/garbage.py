@@ -30,7 +30,7 @@ def postponed() -> Iterator[None]:
 def settle() -> None:
     """What is there now stays: looking through it would hold requests up. Look again from now on.
 
-    What a start leaves behind, a few hundred kilobytes, stays, too.
+    What a start leaves behind, some two thousand objects, stays, too.
     """
     gc.freeze()
     gc.set_threshold(*_SELDOM)
