@@ -1,7 +1,7 @@
 """Looking at media in a process of its own: slow or hostile files hold up no request.
 
 The encoders' memory and the decoders' faults stay there, too. The process starts with the first
-look; one that dies or takes too long is replaced.
+look, ends with the service, even by a kill, and is replaced if it dies or takes too long.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import multiprocessing
+import os
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -21,6 +23,8 @@ from momentary.errors import DataError, SettingsError
 from momentary.types import FloatArray
 
 if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
     from momentary.encoders.defaults import Kit
 
 
@@ -101,12 +105,26 @@ class Looker:
         if self._pool is None:
             # A process that is forked would hold the service's sockets and locks.
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(max_workers=1, mp_context=context)
+            self._pool = ProcessPoolExecutor(
+                max_workers=1, mp_context=context, initializer=_end_with_the_service
+            )
         return self._pool
 
 
 _KITS: dict[tuple[Modality, str | None], Kit] = {}
 """Of the process that looks."""
+
+
+def _end_with_the_service() -> None:
+    """Let the process that looks end when the service is killed, which cannot tell it any more."""
+    service = multiprocessing.parent_process()
+    if service is not None:
+        threading.Thread(target=_wait_for, args=(service,), daemon=True).start()
+
+
+def _wait_for(service: BaseProcess) -> None:
+    service.join()
+    os._exit(0)
 
 
 def _kit(modality: Modality, model: str | None) -> Kit:
