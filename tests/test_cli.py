@@ -121,6 +121,49 @@ def test_from_training_to_recommending(run):
 
 
 @pytest.mark.usefixtures("home")
+def test_saved_models_are_listed_promoted_and_removed(run):
+    assert "momentary train" in run("models", "list")[1]
+    first = json.loads(run("train", "-m", "popularity", "--json")[1])["version"]
+    code, out, _ = run("train", "-m", "sequential_rules", "--no-promote")
+    assert code == 0
+    second = re.search(r"models promote (\S+)", " ".join(out.split()))[1]
+    assert " prod " in next(
+        line for line in run("models", "list")[1].splitlines() if line.startswith(first)
+    )
+
+    code, out, err = run("models", "promote", second)
+    assert code == 0, err
+    assert "PUT /v1/models/prod" in out
+    listed = json.loads(run("models", "list", "--json")[1])
+    assert {each["version"]: each["aliases"] for each in listed} == {
+        first: ["previous"],
+        second: ["prod"],
+    }
+    assert listed[1]["facts"]["items"] == 40
+
+    code, _, err = run("models", "remove", second, "--yes")
+    assert code == 2
+    assert "let that mean another version first" in " ".join(err.split())
+    assert run("models", "remove", first, "--yes")[0] == 0
+    assert [each["version"] for each in json.loads(run("models", "list", "--json")[1])] == [second]
+
+
+@pytest.mark.usefixtures("home")
+def test_a_damaged_model_is_named_and_not_promoted(run, home):
+    first = json.loads(run("train", "-m", "popularity", "--json")[1])["version"]
+    second = json.loads(run("train", "-m", "popularity", "--no-promote", "--json")[1])["version"]
+    (home / "models" / second / "main.safetensors").write_bytes(b"no model")
+    code, _, err = run("models", "promote", second)
+    assert code == 2
+    assert "main.safetensors was changed" in " ".join(err.split())
+    (home / "models" / second / "manifest.json").write_bytes(b"{")
+    code, out, err = run("models", "list", "--json")
+    assert code == 0
+    assert [(each["version"], each["aliases"]) for each in json.loads(out)] == [(first, ["prod"])]
+    assert "manifest.json is damaged" in " ".join(err.split())
+
+
+@pytest.mark.usefixtures("home")
 def test_models_are_compared_and_drawn(run, tmp_path):
     plot = tmp_path / "board.png"
     code, out, err = run(

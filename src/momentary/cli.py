@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from rich.markup import escape
 
-from momentary import __version__, cli_content, cli_moments, cli_storage
+from momentary import __version__, cli_content, cli_models, cli_moments, cli_storage
 from momentary.cli_shared import (
     Count,
     Home,
@@ -46,6 +46,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(cli_models.app, name="models")
 app.add_typer(cli_moments.app, name="moments")
 app.add_typer(cli_storage.tenant, name="tenant")
 
@@ -284,7 +285,11 @@ def train(
         f"{facts['sessions']:,} sessions ({facts['from'][:10]} to {facts['to'][:10]}), "
         f"{facts['fit_cpu_s']:.1f} CPU seconds."
     )
-    stdout.print("It answers now: momentary serve" if promote else "Promote it by training again.")
+    stdout.print(
+        "It answers now: momentary serve"
+        if promote
+        else f"Let it answer with: momentary models promote {version}"
+    )
 
 
 @app.command()

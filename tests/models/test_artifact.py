@@ -102,6 +102,46 @@ def test_the_store_names_promotes_and_loads(tmp_path):
     assert store.aliases()["prod"] == second
 
 
+def test_the_store_remembers_what_answered_before(tmp_path):
+    store = ModelStore(tmp_path / "models")
+    first, second = (store.add(bundle("popularity"), now=NOW) for _ in range(2))
+    store.promote(first)
+    assert store.aliases() == {"prod": first}
+    store.promote(second)
+    store.promote(second)
+    assert store.aliases() == {"prod": second, "previous": first}
+    store.promote(store.aliases()["previous"])
+    assert store.aliases() == {"prod": first, "previous": second}
+
+
+def test_the_store_removes_what_no_alias_means(tmp_path):
+    store = ModelStore(tmp_path / "models")
+    first, second, third = (store.add(bundle("popularity"), now=NOW) for _ in range(3))
+    store.promote(first)
+    store.promote(second)
+    store.promote(second, alias="candidate")
+    with pytest.raises(ArtifactError, match=f"{second} is candidate and prod; let that"):
+        store.remove(second)
+    with pytest.raises(ArtifactError, match=r"no model '\.\./x'"):
+        store.remove("../x")
+    assert store.versions() == (first, second, third)
+    store.remove(first)
+    assert store.versions() == (second, third)
+    assert store.aliases() == {"prod": second, "candidate": second}
+    assert {path.name for path in store.root.iterdir()} == {second, third, "aliases.json"}
+
+
+def test_one_damaged_manifest_hides_no_other_model(tmp_path):
+    store = ModelStore(tmp_path / "models")
+    first, second = (store.add(bundle("popularity"), now=NOW) for _ in range(2))
+    store.promote(second)
+    (store.root / first / "manifest.json").write_bytes(b"{")
+    assert store.versions() == (first, second)
+    assert store.load().version == second
+    with pytest.raises(ArtifactError, match="damaged"):
+        store.load(first)
+
+
 def test_settings_come_as_text_or_toml_and_are_checked():
     config = make("gru4rec", {"units": [32, 16], "epochs": "2", "loss": "bpr_max"}).config
     assert (config.units, config.epochs, config.loss) == ((32, 16), 2, "bpr_max")

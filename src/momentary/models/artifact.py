@@ -36,6 +36,11 @@ _PLACEMENT = "placement.safetensors"
 FORMAT = 1
 """Raised when old bundles can no longer be read."""
 
+PROD = "prod"
+"""The alias of the version that answers."""
+PREVIOUS = "previous"
+"""The alias of the version that answered before; it follows `prod`."""
+
 KINDS = {
     "popularity": ("momentary.models.popularity", "Popularity", "PopularityConfig"),
     "personal_popularity": (
@@ -257,21 +262,45 @@ class ModelStore:
         return version
 
     def versions(self) -> tuple[str, ...]:
-        """All saved versions, oldest first."""
+        """All saved versions, oldest first; before them those whose manifest cannot be read."""
         folders = [file.parent for file in self.root.glob("*/manifest.json")]
         shown = [folder for folder in folders if not folder.name.startswith(".")]
-        return tuple(
-            folder.name
-            for folder in sorted(shown, key=lambda f: (read_manifest(f).created, f.name))
-        )
+        return tuple(folder.name for folder in sorted(shown, key=_by_age))
 
-    def promote(self, version: str, *, alias: str = "prod") -> None:
-        """Let an alias mean this version; the change is atomic."""
+    def promote(self, version: str, *, alias: str = PROD) -> None:
+        """Let an alias mean this version; `previous` then is what `prod` was.
+
+        The change is atomic.
+
+        Raises:
+            ArtifactError: If there is no such version.
+        """
         read_manifest(self.root / version)
-        draft = self._aliases.with_suffix(".draft")
-        draft.write_bytes(msgspec.json.encode({**self.aliases(), alias: version}))
-        _sync(draft)
-        draft.replace(self._aliases)
+        aliases = self.aliases()
+        before = aliases.get(PROD)
+        if alias == PROD and before is not None and before != version:
+            aliases[PREVIOUS] = before
+        self._write_aliases({**aliases, alias: version})
+
+    def remove(self, version: str) -> None:
+        """Delete a saved version, and `previous` if that meant it.
+
+        Raises:
+            ArtifactError: If there is no such version, or another alias means it.
+        """
+        if version not in self.versions():
+            raise ArtifactError(f"There is no model {version!r}; {self._there()}")
+        aliases = self.aliases()
+        held = sorted(name for name, of in aliases.items() if of == version and name != PREVIOUS)
+        if held:
+            raise ArtifactError(
+                f"{version} is {' and '.join(held)}; let that mean another version first."
+            )
+        self._write_aliases({name: of for name, of in aliases.items() if of != version})
+        # Under a name that no listing shows, so that it goes whole or not at all.
+        doomed = Path(tempfile.mkdtemp(prefix=".removed-", dir=self.root))
+        (self.root / version).rename(doomed / version)
+        shutil.rmtree(doomed)
 
     def aliases(self) -> dict[str, str]:
         """Alias to version."""
@@ -279,7 +308,7 @@ class ModelStore:
             return {}
         return msgspec.json.decode(self._aliases.read_bytes(), type=dict[str, str])
 
-    def load(self, name: str = "prod") -> Bundle:
+    def load(self, name: str = PROD) -> Bundle:
         """The bundle of a version or an alias.
 
         Raises:
@@ -287,9 +316,25 @@ class ModelStore:
         """
         version = self.aliases().get(name, name)
         if not (self.root / version / "manifest.json").is_file():
-            there = ", ".join((*self.aliases(), *self.versions())) or "none yet"
-            raise ArtifactError(f"There is no model {name!r} ({there}); run: momentary train")
+            raise ArtifactError(f"There is no model {name!r}; {self._there()}")
         return load(self.root / version)
+
+    def _there(self) -> str:
+        there = ", ".join((*self.aliases(), *self.versions()))
+        return f"there are {there}." if there else "there is none yet; run: momentary train"
+
+    def _write_aliases(self, aliases: Mapping[str, str]) -> None:
+        draft = self._aliases.with_suffix(".draft")
+        draft.write_bytes(msgspec.json.encode(aliases))
+        _sync(draft)
+        draft.replace(self._aliases)
+
+
+def _by_age(folder: Path) -> tuple[str, str]:
+    try:
+        return read_manifest(folder).created, folder.name
+    except ArtifactError:
+        return "", folder.name
 
 
 def _json(value: object) -> object:

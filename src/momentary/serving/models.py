@@ -12,7 +12,7 @@ import msgspec
 from momentary.data.workspace import Workspace
 from momentary.encoders.store import FILE
 from momentary.errors import ArtifactError, MomentaryError
-from momentary.models.artifact import Bundle, ModelStore, read_manifest
+from momentary.models.artifact import PREVIOUS, PROD, Bundle, ModelStore, read_manifest
 from momentary.recommend.assembly import assemble
 from momentary.recommend.assortment import Assortment
 from momentary.recommend.pipeline import Recommender
@@ -21,8 +21,6 @@ from momentary.serving.problems import Problem
 from momentary.types import ItemTable, Sessions
 
 _LOGGER = logging.getLogger(__name__)
-PROD = "prod"
-PREVIOUS = "previous"
 ALIASES = (PROD, "candidate")
 """The names that can be given to a version by hand; `previous` follows `prod`."""
 
@@ -136,7 +134,11 @@ class Models:
         aliases = self._store.aliases()
         found = []
         for version in self._store.versions():
-            manifest = read_manifest(self._store.root / version)
+            try:
+                manifest = read_manifest(self._store.root / version)
+            except ArtifactError as error:
+                _LOGGER.warning("a saved model is left out of the list: %s", error)
+                continue
             found.append(
                 ModelOut(
                     version=version,
@@ -166,7 +168,7 @@ class Models:
                 raise Problem(404, detail, field="version")
             try:
                 if alias == PROD:
-                    await self._put_to_work(version)
+                    await self._bring(version)
                 self._store.promote(version, alias=alias)
             except MomentaryError as error:
                 detail = f"{error} The model at work goes on answering."
@@ -179,12 +181,6 @@ class Models:
             version = self._store.aliases().get(PROD)
             if version is not None and version != self._engine.model_version:
                 await self._bring(version)
-
-    async def _put_to_work(self, version: str) -> None:
-        before = self._store.aliases().get(PROD)
-        await self._bring(version)
-        if before is not None and before != version:
-            self._store.promote(before, alias=PREVIOUS)
 
     async def _bring(self, version: str) -> None:
         """Read a model, try it, and let it answer from the next tick on."""
