@@ -175,6 +175,28 @@ def test_erasure_reaches_what_moved(workspace, log):
             assert secret.encode() not in path.read_bytes(), path
 
 
+def test_erasure_keeps_the_moved_answers_of_others(workspace, log):
+    # Answers to strangers share a segment with nobody, those of one bucket share theirs.
+    names = [f"person-{n}" for n in range(200)]
+    same = [name for name in names if bucket_of(f"u:{name}") == bucket_of("u:person-0")][:3]
+    log.append(
+        [_event(n, user_id=name) for n, name in enumerate(same)],
+        exposures=[_exposure(n, user_id=name) for n, name in enumerate(same)],
+    )
+    log.append([_event(100)], exposures=[_exposure(100, NOW_US)])
+    compact(workspace, now_us=NOW_US)
+    assert len(workspace.segments(kind="exposures")) == 1
+
+    receipt = erase(workspace, person_of(workspace, same[0]), now_us=NOW_US)
+
+    assert (receipt.events, receipt.exposures, receipt.segments) == (1, 1, 2)
+    with closing(duckdb.connect()) as connection:
+        workspace.exposures_view(connection)
+        query = "SELECT recommendation_id FROM exposures ORDER BY recommendation_id"
+        assert connection.execute(query).fetchall() == [("r1",), ("r100",), ("r2",)]
+    assert not (workspace.root / "erasure.pending").exists()
+
+
 def test_only_one_compacts_at_a_time(workspace, log):
     _fill(log)
     held = workspace.exclusive("import", wait_s=1)

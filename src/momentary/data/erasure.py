@@ -25,7 +25,7 @@ import sqlalchemy as sa
 
 from momentary.data.events import Erased, EventLog, new_id
 from momentary.data.scratch import scratch
-from momentary.data.segments import sweep_segments, sync_file, sync_folder
+from momentary.data.segments import ORDER, sweep_segments, sync_file, sync_folder
 from momentary.data.workspace import (
     KINDS,
     LOCK_WAIT_S,
@@ -227,7 +227,9 @@ def _erase_segments(workspace: Workspace, person: Person) -> tuple[int, int, int
                 values,
             ).fetchall()
             for name, rows in found:
-                _rewrite(workspace, connection, Path(name), keep=f"NOT ({theirs})", values=values)
+                keep = f"SELECT * FROM {parquet_sql([Path(name)])} WHERE NOT ({theirs}) "
+                keep += f"ORDER BY {ORDER[kind]}"
+                _rewrite(workspace, connection, Path(name), keep=keep, values=values)
                 erased[kind] += rows
             rewritten += len(found)
     return rewritten, erased["events"], erased["exposures"]
@@ -245,21 +247,17 @@ def _rewrite(
     keep: str,
     values: list[Any],
 ) -> None:
-    """Replace one segment by what is kept of it; the database changes over at once."""
+    """Replace one segment by what a query keeps of it; the database changes over at once."""
     old = path.relative_to(workspace.root).as_posix()
     stem = path.stem.partition("~")[0]
     fresh = path.with_name(f"{stem}~{new_id(0)[14:26]}.parquet")
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE kept AS SELECT * FROM {parquet_sql([path])} WHERE {keep}",
-        values,
-    )
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE kept AS {keep}", values)
     ((events, first_us, last_us),) = connection.execute(
         "SELECT count(*), min(timestamp_us), max(timestamp_us) FROM kept"
     ).fetchall()
     if events:
         connection.execute(
-            "COPY (SELECT * FROM kept ORDER BY visitor, timestamp_us, event_id) "
-            f"TO {sql_text(str(fresh))} (FORMAT parquet, COMPRESSION zstd)"
+            f"COPY kept TO {sql_text(str(fresh))} (FORMAT parquet, COMPRESSION zstd)"
         ).fetchall()
         sync_file(fresh)
         sync_folder(fresh.parent)

@@ -16,10 +16,12 @@ from momentary.data.workspace import KINDS, Workspace, sql_text
 if TYPE_CHECKING:
     import duckdb
 
-_ORDER = {
+ORDER = {
     "events": "visitor, timestamp_us, event_id",
     "exposures": "timestamp_us, recommendation_id",
 }
+"""How the rows of a segment lie, by what it holds."""
+
 Segment = dict[str, str | int]
 """A row of the table `segments`."""
 
@@ -51,7 +53,7 @@ def write_segments(
     for bucket, events, first_us, last_us in found:
         path = staging / f"{kind}-b={bucket:02d}.parquet"
         connection.execute(
-            f"COPY (SELECT * FROM {table} WHERE bucket = {bucket} ORDER BY {_ORDER[kind]}) "
+            f"COPY (SELECT * FROM {table} WHERE bucket = {bucket} ORDER BY {ORDER[kind]}) "
             f"TO {sql_text(str(path))} (FORMAT parquet, COMPRESSION zstd)"
         ).fetchall()
         segments.append(
