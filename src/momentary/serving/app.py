@@ -6,9 +6,11 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -20,19 +22,23 @@ from momentary.errors import StorageError
 from momentary.recommend.assortment import Assortment
 from momentary.recommend.pipeline import Recommender
 from momentary.serving.access import ANYONE, Access, Caller
-from momentary.serving.engine import Engine
+from momentary.serving.direct import Answering, Reply
+from momentary.serving.engine import Engine, Outcome
 from momentary.serving.http import (
+    JSON_HEADERS,
     SECURITY_HEADERS,
     Headers,
     encoded_path,
     header,
+    problem_headers,
     read_body,
     send_empty,
     send_json,
     send_problem,
+    too_large,
 )
 from momentary.serving.problems import Problem
-from momentary.serving.routes import Routes
+from momentary.serving.routes import Reader, Routes
 from momentary.serving.tracing import Http, Tracing, tracing_of
 from momentary.settings import ServeSettings
 
@@ -40,6 +46,7 @@ if TYPE_CHECKING:
     from momentary.serving.team import Member
 
 _LOGGER = logging.getLogger(__name__)
+_ENCODE = msgspec.json.Encoder().encode
 _WRITES = ("POST", "PUT", "PATCH")
 _PLAIN = ("/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs", "/tracker.js", "/")
 _NAMED = frozenset(
@@ -161,6 +168,36 @@ class Application:
         self._routes.join(member)
         self._member = member
 
+    def direct(self) -> dict[bytes, Answering]:
+        """The routes that `DirectProtocol` may answer; none where spans are made of requests."""
+        if self._tracing is not None:
+            return {}
+        return {
+            path.encode(): partial(self._answer_direct, path=path, read=read)
+            for path, read in self._routes.direct().items()
+        }
+
+    def _answer_direct(
+        self,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes,
+        reply: Reply,
+        *,
+        path: str,
+        read: Reader,
+    ) -> None:
+        """What `_measured` and `_serve` do for a hot route, without a task."""
+        scope = {"method": "POST", "headers": headers}
+        waiting = _Waiting(reply, self.engine, path=path, cors=self._access.cors(scope))
+        try:
+            caller = self._admitted(scope, path)
+            if len(body) > self._settings.max_body_bytes:
+                raise too_large(self._settings.max_body_bytes)
+            events, question = read(body, caller)
+            self.engine.submit(events, question, waiting)
+        except Exception as error:  # noqa: BLE001 - the log and the client are told
+            waiting.set_exception(error)
+
     async def _measured(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve, and count the answer under the name of its route: paths are without number."""
         status = 500
@@ -189,17 +226,10 @@ class Application:
                 body = await read_body(scope, receive, limit_bytes=limit_bytes)
                 await send_json(send, await hot(body, caller), headers=cors)
                 return 200
-        except Problem as problem:
+        except Exception as error:  # noqa: BLE001 - the log and the client are told
+            problem = _problem_of(error, path)
             await send_problem(send, problem, headers=cors)
             return problem.status
-        except StorageError as error:
-            _LOGGER.warning("%s failed: %s", path, error)
-            await send_problem(send, _not_stored(), headers=cors)
-            return 503
-        except Exception:
-            _LOGGER.exception("%s failed", path)
-            await send_problem(send, _failed(), headers=cors)
-            return 500
         return await self._answer_cold(scope, receive, send, caller=caller, path=path, cors=cors)
 
     async def _answer_cold(
@@ -251,6 +281,38 @@ class Application:
                 self.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+class _Waiting:
+    """Tells a client what became of its request, as soon as the engine knows."""
+
+    __slots__ = ("_begun_s", "_cors", "_engine", "_path", "_reply")
+
+    def __init__(self, reply: Reply, engine: Engine, *, path: str, cors: Headers) -> None:
+        self._reply = reply
+        self._engine = engine
+        self._path = path
+        self._cors = cors
+        self._begun_s = time.perf_counter()
+
+    def done(self) -> bool:
+        """Whether the client has gone, or been answered."""
+        return self._reply.disconnected or self._reply.response_complete
+
+    def set_result(self, result: Outcome, /) -> None:
+        """Answer."""
+        told, answer = result
+        self._send(200, JSON_HEADERS, _ENCODE(told if answer is None else answer))
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """Refuse."""
+        problem = _problem_of(exception, self._path)
+        self._send(problem.status, problem_headers(problem), problem.body())
+
+    def _send(self, status: int, headers: Headers, body: bytes) -> None:
+        self._reply.send(status, headers + self._cors, body)
+        seconds = time.perf_counter() - self._begun_s
+        self._engine.measures.answered(_route_name(self._path), status, seconds=seconds)
 
 
 def needs_key(path: str) -> bool:
@@ -307,6 +369,17 @@ def _route_name(path: str) -> str:
         last = rest.rpartition("/")[2]
         return f"{first}/{last}" if last in _NAMED_ENDS else first
     return path if path in _PLAIN else "other"
+
+
+def _problem_of(error: BaseException, path: str) -> Problem:
+    """How whatever was raised is told to a client."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, StorageError):
+        _LOGGER.warning("%s failed: %s", path, error)
+        return _not_stored()
+    _LOGGER.error("%s failed", path, exc_info=error)
+    return _failed()
 
 
 def _not_stored() -> Problem:

@@ -60,9 +60,29 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
         return [(column, self.ids[column]) for column in ID_COLUMNS if column in self.ids]
 
 
+Outcome = tuple[EventsOut, Answer | None]
+"""What became of the events of a request, and the answer to its question if it asked one."""
+
+
+class Waiting(Protocol):
+    """Who waits for an outcome, on the event loop: a future, or what takes it as one does."""
+
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+        ...
+
+    def set_result(self, result: Outcome, /) -> None:
+        """The events are on the disk; it must not raise."""
+        ...
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """The request is refused with a Problem; it must not raise."""
+        ...
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Job:
-    done: asyncio.Future[tuple[EventsOut, Answer | None]]
+    done: Waiting
     events: Sequence[Event]
     question: Question | None = None
     ranked: Ranked | None = None
@@ -314,19 +334,25 @@ class Engine:
         column, value = key
         return self._log.history(column, value, limit=limit, event_types=INTEREST_TYPES)
 
-    async def _wait(
-        self, events: Sequence[Event], question: Question | None
-    ) -> tuple[EventsOut, Answer | None]:
-        loop = asyncio.get_running_loop()
+    async def _wait(self, events: Sequence[Event], question: Question | None) -> Outcome:
+        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.submit(events, question, done)
+        return await done
+
+    def submit(self, events: Sequence[Event], question: Question | None, done: Waiting) -> None:
+        """Record events and answer a question, if there is one, with the next tick.
+
+        Raises:
+            Problem: 429 if too many wait; `done` is not told.
+        """
         if len(self._jobs) >= self._settings.max_waiting:
             detail = f"{len(self._jobs)} requests wait already; come again in a second."
             raise Problem(429, detail, headers=((b"retry-after", b"1"),))
         if not self._jobs:
+            loop = asyncio.get_running_loop()
             # Runs after the requests that this tick has read.
             loop.call_soon(self._flush_when_all_came, loop, 1)
-        job = _Job(done=loop.create_future(), events=events, question=question)
-        self._jobs.append(job)
-        return await job.done
+        self._jobs.append(_Job(done=done, events=events, question=question))
 
     def _flush_when_all_came(self, loop: asyncio.AbstractEventLoop, before: int) -> None:
         """Settle once a turn of the loop has brought no more; a lone request never waits."""

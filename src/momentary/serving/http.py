@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from http import HTTPStatus
 from urllib.parse import unquote_to_bytes
 
 from starlette.types import Receive, Scope, Send
@@ -21,7 +23,8 @@ SECURITY_HEADERS: Headers = (
 MOST_ON_THE_WAY = 64_000_000
 """Bytes of bodies that a process holds before they are whole; one that comes at once is not one."""
 
-_JSON_HEADERS = [(b"content-type", b"application/json"), *SECURITY_HEADERS]
+JSON_HEADERS: Headers = ((b"content-type", b"application/json"), *SECURITY_HEADERS)
+"""Of an answer in JSON, but for its length."""
 
 
 async def read_body(scope: Scope, receive: Receive, *, limit_bytes: int) -> bytes:
@@ -32,11 +35,11 @@ async def read_body(scope: Scope, receive: Receive, *, limit_bytes: int) -> byte
     """
     length = header(scope, b"content-length")
     if length is not None and length.isdigit() and int(length[:20]) > limit_bytes:
-        raise _too_large(limit_bytes)
+        raise too_large(limit_bytes)
     message = await receive()
     body: bytes = message.get("body", b"")
     if len(body) > limit_bytes:
-        raise _too_large(limit_bytes)
+        raise too_large(limit_bytes)
     if message.get("more_body", False):
         return await _read_rest(body, receive, limit_bytes=limit_bytes)
     return body
@@ -44,7 +47,7 @@ async def read_body(scope: Scope, receive: Receive, *, limit_bytes: int) -> byte
 
 async def send_json(send: Send, body: bytes, *, headers: Headers = ()) -> None:
     """Answer with JSON that is encoded already."""
-    sent = [*_JSON_HEADERS, (b"content-length", str(len(body)).encode()), *headers]
+    sent = [*JSON_HEADERS, (b"content-length", str(len(body)).encode()), *headers]
     await send({"type": "http.response.start", "status": 200, "headers": sent})
     await send({"type": "http.response.body", "body": body})
 
@@ -58,15 +61,26 @@ async def send_empty(send: Send, *, headers: Headers) -> None:
 async def send_problem(send: Send, problem: Problem, *, headers: Headers = ()) -> None:
     """Answer with a refusal."""
     body = problem.body()
-    sent = [
-        (b"content-type", b"application/problem+json"),
-        (b"content-length", str(len(body)).encode()),
-        *SECURITY_HEADERS,
-        *problem.headers,
-        *headers,
-    ]
+    length = (b"content-length", str(len(body)).encode())
+    sent = [*problem_headers(problem), length, *headers]
     await send({"type": "http.response.start", "status": problem.status, "headers": sent})
     await send({"type": "http.response.body", "body": body})
+
+
+def problem_headers(problem: Problem) -> Headers:
+    """Of a refusal, but for its length."""
+    kind = (b"content-type", b"application/problem+json")
+    return (kind, *SECURITY_HEADERS, *problem.headers)
+
+
+@cache
+def status_line(status: int) -> bytes:
+    """The first line of an answer.
+
+    >>> status_line(404).decode().split()
+    ['HTTP/1.1', '404', 'Not', 'Found']
+    """
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:
@@ -135,7 +149,7 @@ async def _read_rest(start: bytes, receive: Receive, *, limit_bytes: int) -> byt
                 raise Problem(400, detail)
             part = message.get("body", b"")
             if size + len(part) > limit_bytes:
-                raise _too_large(limit_bytes)
+                raise too_large(limit_bytes)
             ON_THE_WAY.take(len(part))
             parts.append(part)
             size += len(part)
@@ -145,6 +159,7 @@ async def _read_rest(start: bytes, receive: Receive, *, limit_bytes: int) -> byt
         ON_THE_WAY.held_bytes -= size
 
 
-def _too_large(limit_bytes: int) -> Problem:
+def too_large(limit_bytes: int) -> Problem:
+    """The refusal of a body that exceeds `limit_bytes`."""
     detail = f"The body is larger than {limit_bytes} bytes; send it in several requests."
     return Problem(413, detail, headers=((b"connection", b"close"),))

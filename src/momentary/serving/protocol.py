@@ -54,6 +54,10 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        self.begin_watch()
+
+    def begin_watch(self) -> None:
+        """Count the bytes of a head and the time of a request from here on."""
         self._head_bytes, self._in_head = 0, True
         self._begun_s = self.loop.time()
 

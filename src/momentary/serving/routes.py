@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -55,6 +55,9 @@ if TYPE_CHECKING:
 
 HotRoute = Callable[[bytes, Caller], Awaitable[bytes]]
 """The body of a request, and who sent it, to the body of its answer."""
+
+Reader = Callable[[bytes, Caller], tuple[Sequence[Event], Question | None]]
+"""The body of a request, and who sent it, to what the engine is to record and to answer."""
 
 _ENCODE = msgspec.json.Encoder().encode
 
@@ -117,6 +120,10 @@ class Routes:
             "/v1/recommend": self.recommend,
         }
 
+    def direct(self) -> dict[str, Reader]:
+        """Those of them whose answers are what the engine says, so that they need no task."""
+        return {"/v1/events": self._told, "/v1/recommend": self._asked}
+
     def cold(self) -> list[Route]:
         """The other routes; they match the path before it is percent-decoded."""
         item = "/v1/items/{item_id:path}"
@@ -167,9 +174,8 @@ class Routes:
 
     async def events(self, body: bytes, caller: Caller) -> bytes:
         """Record one event or many."""
-        caller.require("write")
-        now_us, most = self._engine.now_us(), self._settings.max_events
-        return _ENCODE(await self._engine.record(read_events(body, now_us=now_us, most=most)))
+        events, _ = self._told(body, caller)
+        return _ENCODE(await self._engine.record(events))
 
     async def tracked(self, body: bytes, caller: Caller, *, tracker: str) -> bytes:
         """Record events as another tracker writes them."""
@@ -195,15 +201,7 @@ class Routes:
 
     async def recommend(self, body: bytes, caller: Caller) -> bytes:
         """Record an event, if one is given, and continue the visit."""
-        caller.require("read")
-        wire = read_recommend(body)
-        if wire.event is not None:
-            caller.require("write")
-        ids = _ids(wire)
-        events = [] if wire.event is None else [self._event(wire, ids)]
-        for event in events:
-            ids = ids or _ids(event)
-        question = Question(ids=ids, wish=self._wishes.of_body(wire, body), basket=wire.items)
+        events, question = self._asked(body, caller)
         return _ENCODE(await self._engine.answer(question, events=events))
 
     async def session_recommend(self, request: Request) -> Response:
@@ -341,6 +339,24 @@ class Routes:
                 detail = f"Nothing was changed: {error}"
                 raise Problem(503, detail, headers=retry) from None
             self._engine.refresh(self._catalog.table([item_id]))
+
+    def _told(self, body: bytes, caller: Caller) -> tuple[list[Event], None]:
+        """The events of a body, from somebody who may write."""
+        caller.require("write")
+        now_us, most = self._engine.now_us(), self._settings.max_events
+        return read_events(body, now_us=now_us, most=most), None
+
+    def _asked(self, body: bytes, caller: Caller) -> tuple[list[Event], Question]:
+        """The event and the question of a body, from somebody who may send them."""
+        caller.require("read")
+        wire = read_recommend(body)
+        if wire.event is not None:
+            caller.require("write")
+        ids = _ids(wire)
+        events = [] if wire.event is None else [self._event(wire, ids)]
+        for event in events:
+            ids = ids or _ids(event)
+        return events, Question(ids=ids, wish=self._wishes.of_body(wire, body), basket=wire.items)
 
     def _event(self, wire: RecommendIn, ids: dict[str, str]) -> Event:
         event = wire.event

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from momentary.errors import SettingsError
 from momentary.serving import garbage
 from momentary.serving.app import Application
-from momentary.serving.protocol import guarded
+from momentary.serving.direct import protocol_for
 from momentary.settings import ServeSettings
 
 _LOGGER = logging.getLogger(__name__)
@@ -62,10 +62,11 @@ def serve(
     Raises:
         SettingsError: The address is not this machine's, or the port is taken.
     """
+    direct = app.direct() if isinstance(app, Application) else {}
     config = uvicorn.Config(
         app,
         loop="asyncio" if sys.platform == "win32" else "uvloop",
-        http=guarded(settings.request_s),
+        http=protocol_for(settings.request_s, direct),
         ws="none",
         lifespan="on",
         log_config=None,
