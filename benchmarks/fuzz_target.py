@@ -136,6 +136,8 @@ class Target:
         )
         self._log = sqlite3.connect(f"file:{home / 'events.sqlite'}?mode=ro", uri=True)
         self._catalog = sqlite3.connect(f"file:{home / 'workspace.sqlite'}?mode=ro", uri=True)
+        self._taken: set[bytes] = set()
+        """Words of internals that callers named things by, which they may be told again."""
 
     def __enter__(self) -> Self:
         return self
@@ -166,7 +168,11 @@ class Target:
             return Verdict(status=status, fault="crash", detail=told)
         if status >= 400 and self._written() != before:
             return Verdict(status=status, fault="wrote", detail=told)
-        fault, detail = _fault(sent, answer, added=self._rows() - rows)
+        given = b"%s?%s %s" % (unquote(sent.path).encode(), sent.query, sent.body)
+        if status < 400:
+            self._taken.update(INTERNALS.findall(given))
+        known = {*INTERNALS.findall(given), *self._taken}
+        fault, detail = _fault(sent, answer, known=known, added=self._rows() - rows)
         word = "" if fault else broken(sent, answer)
         if word:
             fault, detail = "word", word
@@ -187,15 +193,21 @@ class Target:
         return int(rows)
 
 
-def _fault(sent: Sent, answer: Answered, *, added: int) -> tuple[str, str]:
-    """What is wrong with an answer, and the words that show it."""
+def _fault(sent: Sent, answer: Answered, *, known: set[bytes], added: int) -> tuple[str, str]:
+    """What is wrong with an answer, and the words that show it.
+
+    Args:
+        sent: The request.
+        answer: To it.
+        known: Words of internals that callers said.
+        added: Events that were written.
+    """
     kind = answer.headers.get(b"content-type", b"")
     if answer.headers.get(b"x-content-type-options") != b"nosniff":
         return "shape", "no x-content-type-options"
     if not kind.startswith((b"text/html", b"text/javascript", b"text/plain")):
-        given = b"%s?%s %s" % (unquote(sent.path).encode(), sent.query, sent.body)
-        leaked = INTERNALS.search(answer.body)
-        if leaked and leaked[0] not in given and sent.path != "/openapi.json":
+        leaked = [word for word in INTERNALS.findall(answer.body) if word not in known]
+        if leaked and sent.path != "/openapi.json":
             return "leak", leaked[0].decode("latin-1")
     if answer.status >= 400 and sent.method != "HEAD" and not _is_problem(answer, kind):
         return "shape", answer.body[:300].decode("latin-1")

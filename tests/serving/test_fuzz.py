@@ -111,6 +111,25 @@ def test_the_watcher_sees_what_is_wrong(target, status, body, headers, fault):
         target.app = app
 
 
+def test_what_a_caller_named_a_thing_is_no_leak(target):
+    json = (b"content-type", b"application/json")
+    unknown = Sent(
+        method="POST", path="/v1/recommend", headers=(json,), chunks=(b'{"rule_sets":["no"]}',)
+    )
+    named = Sent(method="PUT", path="/v1/rules/numpy", headers=(json,), chunks=(b"{}",))
+    app = target.app
+    try:
+        target.app = _answers(422, b'{"status":422,"detail":"there are: numpy"}', (PROBLEM,))
+        assert asyncio.run(target.judge(unknown)).fault == "leak"
+        target.app = app
+        assert asyncio.run(target.judge(named)).status == 201
+        assert asyncio.run(target.judge(unknown)).fault == ""
+        target.app = _answers(422, b'{"status":422,"detail":"numpy, msgspec."}', (PROBLEM,))
+        assert asyncio.run(target.judge(unknown)).detail == "msgspec."
+    finally:
+        target.app = app
+
+
 def test_the_watcher_sees_exceptions_and_what_a_refused_request_wrote(target):
     app = target.app
     event = Event(item_id="i", event_type="view_item", timestamp_us=1, event_id="e", user_id="u")
