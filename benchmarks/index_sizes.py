@@ -4,6 +4,8 @@ The first size is the catalogue of diginetica with vectors of a GRU4Rec trained 
 ones are simulated: every further item is a copy of a trained one that differs from it by as much
 as its nearest neighbour does, and is a little less likely. Queries are the memories of test visits
 after their last click. Graphs take the bias as a further column, one thread each, as a worker has.
+"graph" is the product's way: candidates along the graph, scored exactly, and the exact search where
+rules leave little. Each size is a part of its own.
 """
 
 from __future__ import annotations
@@ -19,22 +21,23 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.report import Row, data_folder, finish, sha256
+from benchmarks.report import Row, data_folder, finish_part, sha256
 from benchmarks.session_speed import load
 from momentary.data.splits import Split
 from momentary.learn.best_items import BestItems
+from momentary.learn.graph import Graph
 from momentary.learn.threads import one_blas_thread
 from momentary.models.gru4rec import GRU4Rec, GRU4RecConfig
-from momentary.recommend.index import states_after
+from momentary.recommend.index import Index, states_after
 from momentary.recommend.pipeline import top
 from momentary.types import BoolArray, FloatArray, IntArray
 
-SIZES = (43_097, 300_000, 1_000_000)
 K = 20
 LINKS, BUILD, LOOKED_AT = 32, 100, 128
 """Of a graph: edges an item, candidates while it is built, and while it is searched."""
 BATCHES = (1, 8, 32)
-SHARES = (0.1, 0.01)
+EPOCHS, QUERIES = 1, 256
+SHARES = (0.5, 0.25, 0.1, 0.01)
 """What rules allow of the catalogue."""
 
 Search = Callable[[FloatArray, BoolArray | None], IntArray]
@@ -131,6 +134,44 @@ def product(items: Items) -> Built:
     return Built(search=search, cpu_s=0.0, mib=items.vectors.nbytes / 2**20)
 
 
+class _Plain:
+    """Vectors and biases as a model whose states are its queries."""
+
+    def __init__(self, items: Items) -> None:
+        self._items = items
+
+    def item_vectors(self) -> tuple[FloatArray, FloatArray]:
+        return self._items.vectors, self._items.biases
+
+    def queries(self, states: FloatArray) -> FloatArray:
+        return states
+
+    def start(self, count: int) -> FloatArray:
+        return self._items.samples[:count]
+
+    def advance(self, states: FloatArray, items: IntArray) -> FloatArray:
+        del items
+        return states
+
+    def score_states(self, states: FloatArray) -> FloatArray:
+        return states @ self._items.vectors.T + self._items.biases
+
+
+def graph(items: Items) -> Built:
+    """Ours along a graph; the exact index stays beside it, and so does its memory."""
+    before = time.process_time()
+    links = Graph(items.vectors, items.biases)
+    cpu_s = time.process_time() - before
+    index = Index(_Plain(items), n_items=len(items.vectors), graph=links)
+    everything = np.ones(len(items.vectors), dtype=np.bool_)
+
+    def search(queries: FloatArray, allowed: BoolArray | None) -> IntArray:
+        chosen = everything if allowed is None else allowed
+        return index.best(queries, K, allowed=chosen, excluded=None)[0]
+
+    return Built(search=search, cpu_s=cpu_s, mib=links.size_bytes / 2**20)
+
+
 def usearch(items: Items) -> Built:
     """The graph of usearch in half precision; its Python cannot be told what is allowed."""
     from usearch.index import Index
@@ -185,10 +226,19 @@ def faiss(items: Items) -> Built:
 
 WAYS: dict[str, Callable[[Items], Built]] = {  # the first must be exact
     "exact": exact,
+    "graph": graph,
     "rows": product,
     "usearch": usearch,
     "faiss": faiss,
 }
+
+
+AT: dict[int, tuple[str, ...]] = {
+    43_097: ("exact", "graph", "rows", "usearch", "faiss"),
+    300_000: ("exact", "graph", "rows", "usearch"),
+    1_000_000: ("exact", "graph", "rows"),
+}
+"""What is measured at each size; a graph of a million takes many minutes to build."""
 
 
 def _with_bias(items: Items) -> FloatArray:
@@ -245,12 +295,12 @@ def measured(items: Items, ways: Sequence[str]) -> Iterator[Row]:
 
 
 def main() -> None:
-    """Run the benchmark."""
+    """Run the benchmark, or the part of one size."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="*", default=list(SIZES))
-    parser.add_argument("--ways", nargs="*", choices=WAYS, default=list(WAYS))
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--queries", type=int, default=256)
+    parser.add_argument("--sizes", type=int, nargs="*", default=list(AT))
+    parser.add_argument("--ways", nargs="*", choices=WAYS, help="Others than the size's own.")
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--queries", type=int, default=QUERIES)
     options = parser.parse_args()
     missing = [name for name in ("usearch", "faiss") if find_spec(name) is None]
     if missing:
@@ -262,15 +312,18 @@ def main() -> None:
     chosen = rng.permutation(len(memories))
     queries = memories[chosen[: options.queries]]
     samples = memories[chosen[options.queries : options.queries + 512]]
-    rows: list[Row] = []
+    whole = (options.ways, options.epochs, options.queries) == (None, EPOCHS, QUERIES)
     for size in options.sizes:
-        more, offsets = grown(vectors, biases, n_items=size, rng=rng)
+        own = np.random.default_rng(size)
+        more, offsets = grown(vectors, biases, n_items=size, rng=own)
         items = Items(vectors=more, biases=offsets, queries=queries, samples=samples)
-        for row in measured(items, options.ways):
+        rows: list[Row] = []
+        for row in measured(items, options.ways or AT.get(size, tuple(WAYS))):
             print(f"{row.what} {row.value:,.4g} {row.unit}", flush=True)
             rows.append(row)
-    whole = options.sizes == list(SIZES) and options.ways == list(WAYS)
-    finish("index_sizes", rows, data=digests, seeds=[0], whole=whole)
+        part = f"{size:,} items"
+        complete = whole and size in AT
+        finish_part("index_sizes", part, rows, data=digests, seeds=[0], whole=complete)
 
 
 if __name__ == "__main__":

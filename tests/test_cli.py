@@ -23,6 +23,7 @@ COMMANDS = (
     "search",
     "playlist",
     "serve",
+    "index",
     "key",
     "erase",
 )

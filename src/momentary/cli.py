@@ -18,6 +18,7 @@ from momentary.cli_shared import (
     Json,
     Seed,
     bars,
+    index_choice,
     open_workspace,
     print_json,
     stderr,
@@ -269,8 +270,12 @@ def train(
             bundle = train_bundle(
                 log, scorer, rng=rng, progress=bar(f"train {model}"), course=course
             )
-            bundle = cli_content.with_placement(
-                workspace, bundle, log.sessions, rng=rng, progress=bar("place")
+            bundle = cli_storage.with_graph(
+                cli_content.with_placement(
+                    workspace, bundle, log.sessions, rng=rng, progress=bar("place")
+                ),
+                home,
+                progress=bar("index"),
             )
         store = ModelStore(workspace.models)
         version = store.add(bundle, now=datetime.now(UTC))
@@ -549,6 +554,7 @@ for content_command in (
     cli_content.playlist,
     cli_content.dissect,
     cli_storage.compact,
+    cli_storage.index,
 ):
     app.command()(content_command)
 
@@ -605,9 +611,12 @@ def _serve(
 
 def _recommender(home: Path | None, model: str) -> tuple[Recommender, Bundle]:
     from momentary.models.artifact import ModelStore
+    from momentary.models.graphs import with_saved_graph
 
     with open_workspace(home) as workspace:
-        bundle = ModelStore(workspace.models).load(model)
+        store = ModelStore(workspace.models)
+        bundle = store.load(model)
+        bundle = with_saved_graph(bundle, store.root / bundle.version, index_choice(home))
         return cli_content.recommender_of(workspace, bundle), bundle
 
 

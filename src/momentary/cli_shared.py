@@ -13,6 +13,7 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from momentary.data.workspace import Workspace
+    from momentary.settings import IndexChoice
     from momentary.types import Progress
 
     Bars = Callable[[str], Progress]
@@ -43,6 +44,13 @@ def open_workspace(home: Path | None) -> Workspace:
 
     settings = workspace_settings(home, environ=os.environ)
     return Workspace.open(settings.home, storage=settings.storage)
+
+
+def index_choice(home: Path | None) -> IndexChoice:
+    """How the settings of a workspace want its models searched."""
+    from momentary.settings import workspace_settings
+
+    return workspace_settings(home, environ=os.environ).serve.index
 
 
 def print_json(value: object) -> None:

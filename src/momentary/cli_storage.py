@@ -5,11 +5,23 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from momentary.cli_shared import Home, Json, print_json, stdout
+from momentary.cli_shared import (
+    Home,
+    Json,
+    bars,
+    index_choice,
+    open_workspace,
+    print_json,
+    stdout,
+)
+
+if TYPE_CHECKING:
+    from momentary.models.artifact import Bundle
+    from momentary.types import Progress
 
 tenant = typer.Typer(
     help="Several shops in one server, each with data, models and keys of its own.",
@@ -52,6 +64,48 @@ def compact(
         f"[bold]{done.events:,} events[/] and {done.exposures:,} answers older than "
         f"{storage.keep_days} days moved to {done.segments} Parquet files."
     )
+
+
+def with_graph(bundle: Bundle, home: Path | None, *, progress: Progress) -> Bundle:
+    """A bundle that was just trained with the graph that the settings ask for, if any."""
+    from momentary.models.graphs import with_new_graph
+
+    return with_new_graph(bundle, index_choice(home), progress=progress)
+
+
+def index(
+    home: Home = None,
+    model: Annotated[str, typer.Option(help="A version, or an alias.")] = "prod",
+    json: Json = False,
+) -> None:
+    """Build the graph of a saved model's items, for catalogues of some hundred thousand.
+
+    Training does so by itself, unless serve.index or the size says otherwise. A service takes it
+    when it starts or when the model is promoted.
+
+    Example: momentary index
+    """
+    from momentary.models.artifact import ModelStore, add_graph
+    from momentary.models.graphs import WORTH_ITEMS, built
+
+    with open_workspace(home) as workspace, bars() as bar:
+        store = ModelStore(workspace.models)
+        bundle = store.load(model)
+        graph = built(bundle, progress=bar("index"))
+        add_graph(store.root / bundle.version, graph)
+    facts = {"version": bundle.version, "items": graph.n_items, "bytes": graph.size_bytes}
+    if json:
+        print_json(facts)
+        return
+    stdout.print(
+        f"[bold]{bundle.version}[/] has a graph of {graph.n_items:,} items now; at work it takes "
+        f"{graph.size_bytes / 2**20:,.0f} MiB."
+    )
+    if graph.n_items < WORTH_ITEMS:
+        stdout.print(
+            f"Below {WORTH_ITEMS:,} items the exact search costs no more: the graph is used with "
+            'serve.index = "graph" alone.'
+        )
 
 
 @tenant.command()

@@ -265,3 +265,5 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     model_version: str | None = None
     items: int | None = None
+    search: str | None = None
+    notes: tuple[str, ...] = ()

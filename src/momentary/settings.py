@@ -17,6 +17,9 @@ import msgspec
 
 from momentary.errors import SettingsError
 
+IndexChoice = Literal["auto", "exact", "graph"]
+"""How a model's items are searched: by the model's size, exactly, or along a graph."""
+
 PREFIX = "MOMENTARY_"
 OWN_FILE = "momentary.toml"
 """The settings that a workspace's folder may hold."""
@@ -52,6 +55,10 @@ class ServeSettings:
         max_seen: Clicks of a visit that are remembered, to leave out what was seen.
         max_body_bytes: Largest request.
         max_events: Most events in one request.
+        index: "auto" searches a model of some hundred thousand items along the graph that training
+            kept with it, and others exactly; "exact" never takes a graph; "graph" always does, and
+            builds one when the service starts where there is none, which takes minutes for a
+            million items. Training and `momentary recommend` heed it, too.
         retrain_days: Days after an erasure within which models must be trained anew.
         media_folders: Folders that pictures, sounds and films of items may be read from; relative
             paths of items are looked up in them.
@@ -84,6 +91,7 @@ class ServeSettings:
     max_seen: int = 500
     max_body_bytes: int = 1_000_000
     max_events: int = 10_000
+    index: IndexChoice = "auto"
     retrain_days: int = 30
     media_folders: tuple[str, ...] = ()
     media_urls: tuple[str, ...] = ()

@@ -340,7 +340,10 @@ def test_health(tmp_path):
         ready = ask(app, "GET", "/health/ready").json()
         head = ask(app, "HEAD", "/health/ready")
 
-    assert ready == {"status": "ready", "model_version": "v1", "items": 13}
+    assert ready == {
+        **{"status": "ready", "model_version": "v1", "items": 13},
+        **{"search": "scores", "notes": []},
+    }
     assert (head.status_code, head.content) == (200, b"")
 
 

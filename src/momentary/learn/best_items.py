@@ -109,6 +109,46 @@ class BestItems:
         Raises:
             ValueError: If a query holds no numbers, or `k` is below 1.
         """
+        search = self._asked(queries, k, allowed=allowed, excluded=excluded)
+        with one_blas_thread():
+            leads = search.queries @ self._turn
+            missed = _lengths(search.queries - leads @ self._turn.T)
+            _search(search._replace(leads=leads, missed=missed))
+        return search.items, search.scores
+
+    def among(
+        self,
+        queries: FloatArray,
+        k: int,
+        *,
+        near: IntArray,
+        allowed: BoolArray,
+        excluded: Rows | None = None,
+    ) -> tuple[IntArray, FloatArray]:
+        """The best `k` of some items for every query, with the scores that `best` gives them.
+
+        Args:
+            queries: Shape (queries, width).
+            k: Length of a list.
+            near: The items of each query, ascending, so that ties go to the lower index; -1 stands
+                for none. Shape (queries, candidates).
+            allowed: Items that may be listed. Shape (items,).
+            excluded: Items that one query may not be given, such as its history.
+
+        Returns:
+            As `best`.
+
+        Raises:
+            ValueError: If a query holds no numbers, or `k` is below 1.
+        """
+        search = self._asked(queries, k, allowed=allowed, excluded=excluded)
+        _choose(search, near)
+        return search.items, search.scores
+
+    def _asked(
+        self, queries: FloatArray, k: int, *, allowed: BoolArray, excluded: Rows | None
+    ) -> _Search:
+        """What is asked, without the leading parts of the queries and with room for answers."""
         if k < 1:
             raise ValueError(f"k is {k}; a list has at least 1 item.")
         asked = np.ascontiguousarray(queries, dtype=np.float32)
@@ -116,36 +156,29 @@ class BestItems:
         if not np.isfinite(lengths).all():
             raise ValueError("a query holds NaN or infinity; look for an exploded training.")
         count = len(asked)
-        items = np.full((count, k), -1, dtype=np.int64)
-        scores = np.full((count, k), -np.inf, dtype=np.float32)
         none = np.zeros(0, dtype=np.int64), np.zeros(count + 1, dtype=np.int64)
         held, offsets = none if excluded is None else excluded
         # Products and turns are rounded, in whatever order they are taken.
         slack = _ROUNDING * asked.shape[1] * (self._longest * lengths + self._largest_bias)
-        with one_blas_thread():
-            leads = asked @ self._turn
-            _search(
-                _Search(
-                    heads=self._heads,
-                    vectors=self._vectors,
-                    biases=self._biases,
-                    rests=self._rests,
-                    leads=leads,
-                    queries=asked,
-                    missed=_lengths(asked - leads @ self._turn.T),
-                    slack=slack.astype(np.float32),
-                    allowed=allowed,
-                    held=held,
-                    offsets=offsets,
-                    scouts=self._scouts,
-                    items=items,
-                    scores=scores,
-                    bars=np.empty(count, dtype=np.float32),
-                    bounds=np.empty((_AT_ONCE, _TILE), dtype=np.float32),
-                    near=np.empty(_TILE, dtype=np.int64),
-                )
-            )
-        return items, scores
+        return _Search(
+            heads=self._heads,
+            vectors=self._vectors,
+            biases=self._biases,
+            rests=self._rests,
+            leads=np.empty((count, 0), dtype=np.float32),
+            queries=asked,
+            missed=np.empty(0, dtype=np.float32),
+            slack=slack.astype(np.float32),
+            allowed=allowed,
+            held=held,
+            offsets=offsets,
+            scouts=self._scouts,
+            items=np.full((count, k), -1, dtype=np.int64),
+            scores=np.full((count, k), -np.inf, dtype=np.float32),
+            bars=np.empty(count, dtype=np.float32),
+            bounds=np.empty((_AT_ONCE, _TILE), dtype=np.float32),
+            near=np.empty(_TILE, dtype=np.int64),
+        )
 
     def _keep(self, vectors: FloatArray, begin: int) -> None:
         """Store the leading parts of some items, and the lengths of what they lack."""
@@ -234,6 +267,21 @@ def _search(search: _Search) -> None:
         for row in range(together, count):
             _bound_one(search, tile, row)
             _look(search, tile, row)
+
+
+@kernel
+def _choose(search: _Search, near: IntArray) -> None:
+    """Fill the items and the scores from what is near."""
+    for row in range(len(near)):
+        items, scores = search.items[row], search.scores[row]
+        last = len(items) - 1
+        for item in near[row]:
+            if item < 0 or not _free(search, item, row):
+                continue
+            score = _score(search, item, row)
+            if score > scores[last]:
+                items[last], scores[last] = item, score
+                _sift(items, scores)
 
 
 @kernel

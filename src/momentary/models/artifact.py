@@ -2,7 +2,8 @@
 
 A bundle is a folder: `manifest.json`, `items.json` (the outside ids in the order of the item
 indices) and one `ROLE.safetensors` for each scorer. The manifest carries the sha256 of every
-other file; loading refuses a folder that does not match.
+other file; loading refuses a folder that does not match. A graph beside them (`models.graphs`) only
+saves time, so a bundle loads without it.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from safetensors.numpy import load_file, save_file
 from momentary import __version__
 from momentary.data.vocabulary import Vocabulary
 from momentary.errors import ArtifactError, SettingsError
-from momentary.models.protocol import Scorer
+from momentary.models.protocol import Arrays, Scorer
 
 if TYPE_CHECKING:
+    from momentary.learn.graph import Graph
     from momentary.models.placement import Placement
 
 _PLACEMENT = "placement.safetensors"
+_GRAPH = "graph.safetensors"
 
 FORMAT = 1
 """Raised when old bundles can no longer be read."""
@@ -107,6 +110,8 @@ class Bundle:
         version: Name of the folder, "" before it is saved.
         placement: How items that nobody touched are placed among the others; None where nothing
             was encoded when the models were trained.
+        graph: Of the main scorer's items; None where lists come from the exact search.
+        graph_note: Why a graph that one might expect is not at work; "" where nobody would.
     """
 
     scorers: Mapping[str, Scorer]
@@ -114,6 +119,8 @@ class Bundle:
     facts: Mapping[str, Any]
     version: str = ""
     placement: Placement | None = None
+    graph: Graph | None = None
+    graph_note: str = ""
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -122,7 +129,9 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     sha256: str
 
 
-class _Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _Manifest(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
     format: int
     momentary: str
     created: str
@@ -130,6 +139,7 @@ class _Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     scorers: dict[str, _Part]
     facts: dict[str, Any]
     placement: _Part | None = None
+    graph: _Part | None = None
 
 
 def save(bundle: Bundle, folder: Path, *, now: datetime) -> None:
@@ -158,6 +168,7 @@ def save(bundle: Bundle, folder: Path, *, now: datetime) -> None:
             save_file(_whole(bundle.placement.state()), file)
             settings = bundle.placement.settings()
             placement = _Part(kind="placement", config=settings, sha256=_sha256(file))
+        graph = None if bundle.graph is None else _graph_part(bundle.graph, draft / _GRAPH)
         items = draft / "items.json"
         items.write_bytes(msgspec.json.encode(bundle.items.ids))
         manifest = _Manifest(
@@ -168,9 +179,9 @@ def save(bundle: Bundle, folder: Path, *, now: datetime) -> None:
             scorers=parts,
             facts=dict(bundle.facts),
             placement=placement,
+            graph=graph,
         )
-        pretty = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-        (draft / "manifest.json").write_bytes(pretty + b"\n")
+        (draft / "manifest.json").write_bytes(_pretty(manifest))
         for file in draft.iterdir():
             _sync(file)
         draft.rename(folder)
@@ -202,6 +213,46 @@ def load(folder: Path) -> Bundle:
         version=folder.name,
         placement=None if manifest.placement is None else _placement(folder, manifest.placement),
     )
+
+
+def add_graph(folder: Path, graph: Graph) -> None:
+    """Keep a graph in the folder of a saved bundle, in place of one that is there.
+
+    Raises:
+        ArtifactError: If there is no bundle.
+    """
+    manifest = read_manifest(folder)
+    drafts = folder / f"{_GRAPH}.draft", folder / "manifest.json.draft"
+    part = _graph_part(graph, drafts[0])
+    drafts[1].write_bytes(_pretty(msgspec.structs.replace(manifest, graph=part)))
+    for draft in drafts:
+        _sync(draft)
+        # Cut off in between, the graph is not the manifest's and the exact search steps in.
+        draft.replace(draft.with_suffix(""))
+    _sync(folder)
+
+
+def graph_state(folder: Path) -> Arrays | None:
+    """The links of a saved bundle's graph; None if it has none.
+
+    Raises:
+        ArtifactError: If the file is missing or damaged.
+    """
+    part = read_manifest(folder).graph
+    if part is None:
+        return None
+    file = folder / _GRAPH
+    _check(file, part.sha256, remedy="build it again: momentary index")
+    return _arrays(file)
+
+
+def _graph_part(graph: Graph, file: Path) -> _Part:
+    save_file(_whole(graph.state()), file)
+    return _Part(kind="graph", config={"items": graph.n_items}, sha256=_sha256(file))
+
+
+def _pretty(manifest: _Manifest) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
 
 
 def _placement(folder: Path, part: _Part) -> Placement:
@@ -347,11 +398,11 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _check(file: Path, sha256: str) -> None:
+def _check(file: Path, sha256: str, *, remedy: str = "train again") -> None:
     if not file.is_file():
-        raise ArtifactError(f"{file} is missing; restore it or train again.")
+        raise ArtifactError(f"{file} is missing; restore it or {remedy}.")
     if _sha256(file) != sha256:
-        raise ArtifactError(f"{file} was changed or damaged since it was saved; train again.")
+        raise ArtifactError(f"{file} was changed or damaged since it was saved; {remedy}.")
 
 
 def _sync(path: Path) -> None:

@@ -44,4 +44,5 @@ def assemble(
         sources=scorer if isinstance(scorer, Sources) else None,
         config=config,
     )
-    return Recommender(scorer, items=bundle.items, table=table, reasons=reasons)
+    graph = bundle.graph if role == "main" else None
+    return Recommender(scorer, items=bundle.items, table=table, reasons=reasons, graph=graph)

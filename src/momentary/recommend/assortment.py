@@ -125,6 +125,7 @@ class Assortment:
             table=table,
             reasons=reasons,
             vectors=self._vectors(bundle) if role == "main" else None,
+            before=plain,
         )
 
     def _vectors(self, bundle: Bundle) -> FloatArray | None:

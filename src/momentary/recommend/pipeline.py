@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 import numpy as np
 
 from momentary.data.vocabulary import Vocabulary
 from momentary.errors import DataError
+from momentary.learn.graph import Graph
 from momentary.models.protocol import Incremental
 from momentary.recommend.arrangement import Arrangement, Exploration, Limit, Shape, Variety, arrange
 from momentary.recommend.attributes import Attributes
@@ -156,10 +157,11 @@ class Recommender:
         reasons: Explains the items of a list; None leaves reasons empty.
         vectors: The items' content, for variety by content: rows of length 1, or of zeros where
             an item has none. Shape (items, width).
+        graph: Of the scorer's items, or the first of them; None searches exactly.
         before: A recommender over the same items, of which is kept what is the same.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each says something else
         self,
         scorer: Scores,
         *,
@@ -167,6 +169,7 @@ class Recommender:
         table: ItemTable,
         reasons: Reasons | None = None,
         vectors: FloatArray | None = None,
+        graph: Graph | None = None,
         before: Recommender | None = None,
     ) -> None:
         if tuple(table.item_ids) != items.ids:
@@ -186,10 +189,17 @@ class Recommender:
         self.index: Index | None = (
             before.index
             if before is not None and before.scorer is scorer
-            else index_of(scorer, n_items=len(items))
+            else index_of(scorer, n_items=len(items), graph=graph)
         )
         self._masks: dict[bytes, BoolArray] = {}
         self._boosts: dict[bytes, tuple[FloatArray, FloatArray]] = {}
+
+    @property
+    def search(self) -> Literal["graph", "exact", "scores"]:
+        """How the best items are found where no rule needs a score of every item."""
+        if self.index is None:
+            return "scores"
+        return "exact" if self.index.graph is None else "graph"
 
     def with_table(self, table: ItemTable) -> Recommender:
         """The same recommender over other facts of its items, such as new prices and stock.

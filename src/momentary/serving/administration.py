@@ -62,7 +62,9 @@ class Administration:
         self._settings = settings
         self._now_us = now_us
         self._store = ModelStore(workspace.models)
-        self._models = Models(self._store, engine, workspace=workspace, adopt=adopt)
+        self._models = Models(
+            self._store, engine, workspace=workspace, index=settings.index, adopt=adopt
+        )
         self._erasing = asyncio.Lock()
         self._member: Member | None = None
 

@@ -35,6 +35,7 @@ from momentary.settings import ServeSettings
 from momentary.types import Event, FloatArray, Item, Recommendation
 
 _LOGGER = logging.getLogger(__name__)
+_NO_GRAPH = "The model's graph is not at work, so lists come from the exact search."
 _WAIT_S = 0.9
 _MOST_WAITING = 32
 _GATHER_S = 0.3
@@ -111,6 +112,11 @@ class LiveContent:
     def on(self) -> bool:
         """Whether anything is compared by content."""
         return self._assortment is not None and self._assortment.index is not None
+
+    def notes(self) -> tuple[str, ...]:
+        """What the model at work lacks."""
+        lacks = self._assortment is not None and self._assortment.bundle.graph_note
+        return (_NO_GRAPH,) if lacks else ()
 
     def adopt(self, assortment: Assortment | None) -> None:
         """Go on with what another model knows."""

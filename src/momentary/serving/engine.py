@@ -186,6 +186,7 @@ class Engine:
         self, recommender: Recommender, *, model_version: str, fallback: Recommender | None = None
     ) -> None:
         """Put another model to work from the next tick on; no answer mixes the two."""
+        self.measures.count_searches(self.recommender.index)
         self._ranking = self._ranked_by(recommender, fallback, model_version=model_version)
         self._shelf = _shelf(model_version, recommender)
         self._visits.switch(
@@ -200,6 +201,7 @@ class Engine:
 
         Where no item is new, such as when new ones only moved, visits go on as they are.
         """
+        self.measures.count_searches(self.recommender.index)
         before = self.recommender.items
         version = self.model_version
         self._ranking = self._ranked_by(recommender, fallback, model_version=version)
@@ -311,6 +313,7 @@ class Engine:
         measures = self.measures
         measures.waiting.set(len(self._jobs))
         measures.visits.set(len(self._visits))
+        measures.count_searches(self.recommender.index)
         measures.covered.set(float(self._covered.mean()) if len(self._covered) else 0.0)
         return measures.text()
 

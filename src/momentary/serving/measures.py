@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricF
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
+from momentary.recommend.index import Index
 from momentary.serving.tracing import Stages
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -56,6 +57,13 @@ class Measures:
             "Items on lists of which the training saw no event.",
             registry=registry,
         )
+        self.searched = Counter(
+            "momentary_searched",
+            "Lists whose items a search found: along the graph, or an exact one. Lists that needed "
+            "a score of every item are not counted.",
+            ("index",),
+            registry=registry,
+        )
         self.waiting = Gauge(
             "momentary_waiting_requests", "Requests that wait for a tick.", registry=registry
         )
@@ -72,6 +80,12 @@ class Measures:
     def answered(self, route: str, status: int, *, seconds: float) -> None:
         """Count one request."""
         self._requests.count(route, status, seconds=seconds)
+
+    def count_searches(self, index: Index | None) -> None:
+        """Count the lists that an index made since this was called for it last."""
+        walked, scanned = (0, 0) if index is None else index.taken()
+        self.searched.labels("graph").inc(walked)
+        self.searched.labels("exact").inc(scanned)
 
     def text(self) -> bytes:
         """Everything in Prometheus' text format."""

@@ -13,11 +13,13 @@ from momentary.data.workspace import Workspace
 from momentary.encoders.store import FILE
 from momentary.errors import ArtifactError, MomentaryError
 from momentary.models.artifact import PREVIOUS, PROD, Bundle, ModelStore, read_manifest
+from momentary.models.graphs import with_saved_graph
 from momentary.recommend.assembly import assemble
 from momentary.recommend.assortment import Assortment
 from momentary.recommend.pipeline import Recommender
 from momentary.serving.engine import Engine
 from momentary.serving.problems import Problem
+from momentary.settings import IndexChoice
 from momentary.types import ItemTable, Sessions
 
 _LOGGER = logging.getLogger(__name__)
@@ -56,11 +58,17 @@ class AliasIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     version: str
 
 
-def load_first(store: ModelStore, names: Sequence[str]) -> Bundle:
+def load_first(store: ModelStore, names: Sequence[str], index: IndexChoice = "auto") -> Bundle:
     """The first of some models that can be loaded; the others are named in the log.
+
+    Args:
+        store: Where they are.
+        names: Versions or aliases.
+        index: Whether its graph is loaded, too.
 
     Raises:
         ArtifactError: Of the first, if none can.
+        SettingsError: `index` asks for a graph, and its extra is missing.
     """
     first: ArtifactError | None = None
     for name in names:
@@ -72,14 +80,15 @@ def load_first(store: ModelStore, names: Sequence[str]) -> Bundle:
         else:
             if first is not None:
                 _LOGGER.warning("model %s answers instead", bundle.version)
-            return bundle
+            return with_saved_graph(bundle, store.root / bundle.version, index)
     raise first or ArtifactError("There is no model; run: momentary train")
 
 
-def last_good(store: ModelStore) -> Bundle:
+def last_good(store: ModelStore, index: IndexChoice = "auto") -> Bundle:
     """The promoted model; if it is damaged the one before it, then the newest that is whole."""
     older = [version for version in reversed(store.versions())]
-    return load_first(store, [PROD, *([PREVIOUS] if PREVIOUS in store.aliases() else []), *older])
+    before = [PREVIOUS] if PREVIOUS in store.aliases() else []
+    return load_first(store, [PROD, *before, *older], index)
 
 
 def at_work(bundle: Bundle, table: ItemTable) -> tuple[Recommender, Recommender]:
@@ -112,6 +121,7 @@ class Models:
         store: Where they are saved.
         engine: Puts one to work.
         workspace: Whose catalogue and content it works with.
+        index: How its items are searched.
         adopt: Told what the model at work and the content make together.
     """
 
@@ -121,9 +131,11 @@ class Models:
         engine: Engine,
         *,
         workspace: Workspace,
+        index: IndexChoice = "auto",
         adopt: Callable[[Assortment], object] = lambda _: None,
     ) -> None:
         self._store = store
+        self._index = index
         self._engine = engine
         self._workspace = workspace
         self._adopt = adopt
@@ -184,10 +196,7 @@ class Models:
 
     async def _bring(self, version: str) -> None:
         """Read a model, try it, and let it answer from the next tick on."""
-        bundle = await asyncio.to_thread(self._store.load, version)
-        assortment, recommender, fallback = await asyncio.to_thread(
-            assortment_at_work, bundle, self._workspace
-        )
+        assortment, recommender, fallback = await asyncio.to_thread(self._read, version)
         # The catalogue may have changed while the model was read; these are its latest facts.
         table = self._workspace.catalog.table(list(recommender.items.ids))
         self._engine.swap(
@@ -196,3 +205,8 @@ class Models:
             fallback=fallback.with_table(table),
         )
         self._adopt(assortment)
+
+    def _read(self, version: str) -> tuple[Assortment, Recommender, Recommender]:
+        bundle = self._store.load(version)
+        bundle = with_saved_graph(bundle, self._store.root / version, self._index)
+        return assortment_at_work(bundle, self._workspace)

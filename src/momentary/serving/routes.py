@@ -250,8 +250,14 @@ class Routes:
         """Say whether requests can be answered."""
         if not self._engine.writable():
             raise Problem(503, "The event log refuses writes; the server's log says why.")
-        items = len(self._engine.recommender.items)
-        return answer(Ready(model_version=self._engine.model_version, items=items))
+        recommender = self._engine.recommender
+        found = Ready(
+            model_version=self._engine.model_version,
+            items=len(recommender.items),
+            search=recommender.search,
+            notes=self._content.notes(),
+        )
+        return answer(found)
 
     async def openapi(self, _request: Request) -> Response:
         """Describe every route."""

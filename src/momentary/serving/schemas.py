@@ -260,10 +260,18 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
-    """A model is loaded and the event log takes writes."""
+    """A model is loaded and the event log takes writes.
+
+    Attributes:
+        search: How the best items are found: along a graph where that is as good, by an exact
+            search, or among scores of every item.
+        notes: What is not as it was asked for; the service's log says why.
+    """
 
     model_version: str
     items: int
+    search: Literal["graph", "exact", "scores"] = "exact"
+    notes: tuple[str, ...] = ()
     status: Literal["ready"] = "ready"
 
 

@@ -56,7 +56,7 @@ def start(
     limits = _addressed(settings.serve, host=host, port=port)
     opening = Workspace.open(settings.home, storage=settings.storage)
     with garbage.postponed(), opening as workspace, listen(limits) as listener:
-        models = _Models(workspace)
+        models = _Models(workspace, limits)
         welcome = _welcome(limits, models.recommender, version=models.version)
 
         def make(*, again: bool = False) -> Application:
@@ -64,7 +64,7 @@ def start(
                 models.read()
             # A thread of this process: copies of a process have no threads of the first.
             Upkeep(workspace, settings.storage, clock_us=clock_us).start()
-            return models.application(limits)
+            return models.application()
 
         def say() -> None:
             announce(welcome)
@@ -149,7 +149,7 @@ def _addressed(limits: ServeSettings, *, host: str | None, port: int | None) -> 
 def _served(tenant: Tenant) -> Iterator[Served]:
     limits, storage = tenant.settings.serve, tenant.settings.storage
     with Workspace.open(tenant.settings.home, storage=storage) as workspace:
-        app = _Models(workspace).application(limits)
+        app = _Models(workspace, limits).application()
         with Upkeep(workspace, storage, clock_us=clock_us):
             yield Served(app=app, settings=limits)
 
@@ -157,26 +157,27 @@ def _served(tenant: Tenant) -> Iterator[Served]:
 class _Models:
     """The models that a process answers with, as they were when it started or was replaced."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, limits: ServeSettings) -> None:
         self._workspace = workspace
+        self._limits = limits
         if finish_pending(workspace, now_us=clock_us()):
             _LOGGER.warning("an erasure that was cut off is finished now")
         self.read()
 
     def read(self) -> None:
         """Read the promoted model and the catalogue."""
-        bundle = last_good(ModelStore(self._workspace.models))
+        bundle = last_good(ModelStore(self._workspace.models), self._limits.index)
         made = assortment_at_work(bundle, self._workspace)
         self.assortment, self.recommender, self.fallback = made
         self.version = bundle.version
 
-    def application(self, limits: ServeSettings) -> Application:
+    def application(self) -> Application:
         """What answers with them."""
         return create_app(
             self._workspace,
             self.recommender,
             model_version=self.version,
-            settings=limits,
+            settings=self._limits,
             fallback=self.fallback,
             assortment=self.assortment,
         )
