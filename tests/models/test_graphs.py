@@ -75,7 +75,7 @@ def test_a_bundle_without_a_graph_says_nothing_of_one(plain, tmp_path):
 
 
 @pytest.mark.parametrize("choice", ["exact", "auto"])
-def test_a_small_model_is_searched_exactly(plain, graphed, folder, choice):
+def test_a_small_model_is_searched_exactly(plain, folder, choice):
     assert with_new_graph(plain, choice).graph is None
     found = with_saved_graph(load(folder), folder, choice)
     assert (found.graph, found.graph_note) == (None, "")
@@ -89,9 +89,7 @@ def test_a_large_model_has_a_graph_by_itself(plain, folder, monkeypatch):
 
 
 @pytest.mark.parametrize("harm", ["change", "truncate", "remove"])
-def test_a_damaged_graph_is_refused_and_the_exact_search_goes_on(
-    folder, monkeypatch, caplog, harm
-):
+def test_a_damaged_graph_is_refused_and_the_exact_search_goes_on(folder, monkeypatch, caplog, harm):
     monkeypatch.setattr(graphs, "WORTH_ITEMS", N_ITEMS)
     file = folder / "graph.safetensors"
     content = file.read_bytes()
@@ -108,7 +106,7 @@ def test_a_damaged_graph_is_refused_and_the_exact_search_goes_on(
     assert with_saved_graph(load(folder), folder, "graph").graph is not None
 
 
-def test_the_graph_of_another_model_is_refused(plain, folder, tmp_path, monkeypatch):
+def test_the_graph_of_another_model_is_refused(plain, tmp_path, monkeypatch):
     monkeypatch.setattr(graphs, "WORTH_ITEMS", 1)
     smaller = train(
         SessionLog(
@@ -156,7 +154,7 @@ def test_without_the_extra_auto_is_exact_and_says_so_and_graph_is_refused(
         with_saved_graph(load(folder), folder, "graph")
 
 
-def test_a_model_without_item_vectors_has_no_graph(monkeypatch):
+def test_a_model_without_item_vectors_has_no_graph():
     found = bundle("item_knn")
     assert with_new_graph(found, "graph") == found
     with pytest.raises(SettingsError, match="item_knn scores by no product"):
