@@ -86,6 +86,22 @@ def test_contents_are_encoded_once_and_broken_ones_named(home, run):
     assert "pip install" in err.replace("\n", " ")
 
 
+@pytest.mark.usefixtures("home")
+def test_files_of_no_item_and_files_that_are_too_large_are_spoken_of(run, tmp_path):
+    folder = tmp_path / "songs"
+    folder.mkdir()
+    (folder / "nobody.wav").write_bytes(tone(220))
+    code, out, err = run("encode", folder)
+    assert code == 0, err
+    assert "None of these files belongs to an item" in err
+    (folder / "red-0.wav").write_bytes(tone(220) + bytes(1_000_000))
+    code, out, err = run("encode", folder, "--max-mb", 1)
+    assert "red-0: it has 1,032,044 bytes; at most 1,000,000 are read." in err
+    code, out, err = run("encode", folder)
+    assert "audio: 1 encoded" in out
+    assert "belongs" not in err
+
+
 @pytest.fixture
 def encoded(home, run):
     code, _, err = run("encode", home)

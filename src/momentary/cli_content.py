@@ -26,6 +26,7 @@ from momentary.errors import SettingsError
 
 if TYPE_CHECKING:
     from momentary.data.workspace import Workspace
+    from momentary.encoders.catalogue import Places
     from momentary.encoders.defaults import Kit
     from momentary.encoders.protocol import Modality
     from momentary.encoders.store import EncodeReport
@@ -57,6 +58,10 @@ def encode(
     audio_model: Annotated[
         str | None, typer.Option(help="An audio model of transformers, such as CLAP.")
     ] = None,
+    max_mb: Annotated[
+        int | None,
+        typer.Option(min=1, help="Largest file in MB; else 50, and 500 for sounds and films."),
+    ] = None,
     refetch: Annotated[bool, typer.Option("--refetch", help="Fetch addresses again.")] = False,
     home: Home = None,
     json: Json = False,
@@ -68,7 +73,7 @@ def encode(
 
     Example: momentary encode photos/ more.zip --url https://cdn.example.com/shop/
     """
-    from momentary.encoders.catalogue import encode_items, encode_sound_tracks
+    from momentary.encoders.catalogue import LARGEST_MB, encode_items, encode_sound_tracks
     from momentary.encoders.defaults import load_kit
     from momentary.encoders.store import FILE, VectorStore
 
@@ -78,7 +83,9 @@ def encode(
         items = list(workspace.catalog.items())
         allowed = _places(places or [], url or [], refetch=refetch)
         with VectorStore(workspace.root / FILE) as store, bars() as bar:
-            for modality in _modalities(only or [], items, has_files=bool(places)):
+            for modality in _modalities(only or [], items, allowed if places else None):
+                max_bytes = 1_000_000 * (max_mb or LARGEST_MB[modality])
+                allowed = replace(allowed, limits=replace(allowed.limits, max_bytes=max_bytes))
                 kit = load_kit(modality, model=models[modality])
                 told = bar(f"encode {modality}")
                 report = encode_items(items, kit, store, places=allowed, progress=told)
@@ -91,6 +98,13 @@ def encode(
         print_json(found)
         return
     _print_encoded(found)
+    media = [facts for modality, facts in found.items() if modality != "text"]
+    if places and not any(each["encoded"] + each["known"] for each in media):
+        stderr.print(
+            "None of these files belongs to an item: items name theirs in image, audio or video, "
+            "or a file is named by its item's id, such as mug-1.jpg.",
+            soft_wrap=True,
+        )
 
 
 def search(
@@ -327,8 +341,11 @@ def dissect(
     typer.echo(f"Written to {to}")
 
 
-def _modalities(only: Sequence[str], items: Sequence[Item], *, has_files: bool) -> list[Modality]:
-    """What to encode: what was asked for, or whatever some item has."""
+def _modalities(
+    only: Sequence[str], items: Sequence[Item], places: Places | None
+) -> list[Modality]:
+    """What to encode: what was asked for, or whatever some item names or a place holds."""
+    from momentary.encoders.catalogue import kinds_there
     from momentary.encoders.protocol import MODALITIES
 
     for name in only:
@@ -340,14 +357,14 @@ def _modalities(only: Sequence[str], items: Sequence[Item], *, has_files: bool) 
     for name in ("image", "audio", "video"):
         if any(getattr(item, name) for item in items):
             there.add(name)
-    if has_files:
-        there.add("image")  # files named by ids are pictures more often than anything else
+    if places is not None:
+        there |= kinds_there(places)
     if "video" in there:
         there.add("audio")
     return [each for each in MODALITIES if each in there]
 
 
-def _places(places: Sequence[Path], urls: Sequence[str], *, refetch: bool) -> Any:  # noqa: ANN401
+def _places(places: Sequence[Path], urls: Sequence[str], *, refetch: bool) -> Places:
     from momentary.encoders.catalogue import Places
     from momentary.encoders.media import MediaLimits
     from momentary.settings import load_settings
@@ -393,12 +410,14 @@ def _print_encoded(found: dict[str, Any]) -> None:
         aside = facts["set_aside"]
         stdout.print(
             f"[bold]{modality}[/]: {facts['encoded']:,} encoded, {facts['known']:,} known, "
-            f"{len(aside):,} set aside ({escape(', '.join(facts['encoders'].values()))})"
+            f"{len(aside):,} set aside ({escape(', '.join(facts['encoders'].values()))})",
+            soft_wrap=True,
         )
         if facts["remedy"]:
             stderr.print(f"[yellow]{modality}[/]: {escape(facts['remedy'])}", soft_wrap=True)
         for each in aside:
-            stderr.print(f"  set aside: {each['item_id']}: {each['reason']}", markup=False)
+            said = f"  set aside: {each['item_id']}: {each['reason']}"
+            stderr.print(said, markup=False, soft_wrap=True)
 
 
 def _seen(modality: Modality, file: Path, *, store: Path) -> dict[str, FloatArray]:

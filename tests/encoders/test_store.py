@@ -67,6 +67,27 @@ def test_contents_are_encoded_once_and_broken_ones_named(tmp_path):
     assert vectors[:, 0].tolist() == [5, 0, 3, 0]
 
 
+def test_a_batch_is_full_once_its_files_hold_much(tmp_path):
+    read, at_once = [], []
+
+    class Watched(Length):
+        def encode(self, contents):
+            # Two batches at most are read before one is encoded: the next, and the one after it.
+            at_once.append((len(contents), len(read) - len(self.seen)))
+            return super().encode(contents)
+
+    def sources():
+        for number in range(40):
+            read.append(number)
+            yield f"n{number}", f"{number:0100}".encode()
+
+    with VectorStore(tmp_path / "v.sqlite") as store:
+        report = encode_all(sources(), Watched(), store, decode=decode, batch=30, batch_bytes=200)
+    assert report.encoded == 40
+    assert max(count for count, _ in at_once) == 2
+    assert max(held for _, held in at_once) <= 3 * 2
+
+
 def test_another_version_of_an_encoder_encodes_anew(tmp_path):
     with VectorStore(tmp_path / "v.sqlite") as store:
         encode_all([("a", b"one")], Length(), store, decode=decode)

@@ -33,7 +33,8 @@ _BLOCKS = 4
 _DIM = 512
 _FRAMES = 100
 _OVERLAP = 0.5
-_WINDOWS_AT_ONCE = 8
+_WINDOWS_AT_ONCE = 2
+"""More need buffers that the system hands out and takes back each time, which is slower."""
 _EPSILON = 1e-5
 _LOUDEST = 9.457798957824707
 """The largest value of the spectrograms that the network learned from, which it saw as 1."""

@@ -29,11 +29,12 @@ _FRAMES_AT_ONCE = 65_536
 _FINEST_RATIO = 1_000
 _COEFFICIENTS = 20
 _SLACK_S = 0.1  # some Vorbis files promise a few blocks more than they hold
-
-
 _OVERLAP = 0.01  # an excerpt more for less of a new one is not worth it
 _STARTS = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM")
 _UNKNOWN_SIZE = 0x7FFFFFF0  # recorders that stream write such sizes and larger
+_MISLEADING = ("not exist", "Internal error")
+"""In the decoder's words for damage: they speak of files that do not exist, and of itself."""
+
 _MPEG_LAYERS = (0xE2, 0xE4)  # after the sync bits: layer III or II
 
 
@@ -119,7 +120,12 @@ def read_sound(source: Path | bytes, *, limits: AudioLimits = DEFAULT_LIMITS) ->
         with source.open("rb") as opened:
             return _read(reader, opened, limits)
     except OSError as error:
-        raise DataError(f"it cannot be opened: {error.strerror or error}") from error
+        raise DataError(f"it cannot be opened: {error.strerror or error}.") from error
+
+
+def is_silent(sound: Sound) -> bool:
+    """Whether nothing at all is heard in any excerpt."""
+    return not any(np.any(excerpt) for excerpt in sound.excerpts)
 
 
 def resample(samples: FloatArray, *, from_hz: int, to_hz: int) -> FloatArray:
@@ -193,15 +199,15 @@ def _soundfile() -> ModuleType:
 def _regular_size(file: Path) -> int:
     found = file.stat()
     if not stat.S_ISREG(found.st_mode):
-        raise DataError("it is no regular file; a device or a pipe may never end")
+        raise DataError("it is no regular file; a device or a pipe may never end.")
     return found.st_size
 
 
 def _refuse_size(size_bytes: int, limits: AudioLimits) -> None:
     if size_bytes == 0:
-        raise DataError("it is empty")
+        raise DataError("it is empty.")
     if size_bytes > limits.max_bytes:
-        raise DataError(f"it has {size_bytes:,} bytes; at most {limits.max_bytes:,} are read")
+        raise DataError(f"it has {size_bytes:,} bytes; at most {limits.max_bytes:,} are read.")
 
 
 def _read(soundfile: ModuleType, opened: BinaryIO, limits: AudioLimits) -> Sound:
@@ -217,9 +223,10 @@ def _read(soundfile: ModuleType, opened: BinaryIO, limits: AudioLimits) -> Sound
                 seconds=seconds,
             )
     except soundfile.LibsndfileError as error:
-        # The decoder's words for a damaged MP3 are about files that do not exist.
-        why = "its content is damaged" if "not exist" in error.error_string else error.error_string
-        raise DataError(f"it is no sound that can be read: {why}") from error
+        why = error.error_string.rstrip(".")
+        if any(words in why for words in _MISLEADING):
+            why = "its content is damaged"
+        raise DataError(f"it is no sound that can be read: {why}.") from error
 
 
 def _refuse_other_kinds(opened: BinaryIO) -> None:
@@ -229,25 +236,27 @@ def _refuse_other_kinds(opened: BinaryIO) -> None:
     opened.seek(0)
     mpeg_frame = start[:1] == b"\xff" and len(start) > 1 and start[1] & 0xE6 in _MPEG_LAYERS
     if not (mpeg_frame or start.startswith(_STARTS)):
-        raise DataError("it is no WAV, FLAC, Ogg, MP3 or AIFF, whatever its name says")
+        raise DataError("it is no WAV, FLAC, Ogg, MP3 or AIFF, whatever its name says.")
     promised = int.from_bytes(start[4:8], "little") + 8
     if start[:4] == b"RIFF" and size_bytes < promised < _UNKNOWN_SIZE:
-        raise DataError(f"it is cut off: {size_bytes:,} bytes of the {promised:,} that it promises")
+        raise DataError(
+            f"it is cut off: {size_bytes:,} bytes of the {promised:,} that it promises."
+        )
 
 
 def _checked_seconds(file: Any, limits: AudioLimits) -> float:  # noqa: ANN401 - a SoundFile
     if not limits.min_rate_hz <= file.samplerate <= limits.max_rate_hz:
         raise DataError(
             f"it has {file.samplerate:,} samples a second; "
-            f"{limits.min_rate_hz:,} to {limits.max_rate_hz:,} are read"
+            f"{limits.min_rate_hz:,} to {limits.max_rate_hz:,} are read."
         )
     if file.channels > limits.max_channels:
-        raise DataError(f"it has {file.channels} channels; at most {limits.max_channels} are read")
+        raise DataError(f"it has {file.channels} channels; at most {limits.max_channels} are read.")
     if file.frames < 1:
-        raise DataError("it holds no sound")
+        raise DataError("it holds no sound.")
     seconds: float = file.frames / file.samplerate
     if seconds > limits.max_s:
-        raise DataError(f"it lasts {seconds:,.0f} seconds; at most {limits.max_s:,.0f} are read")
+        raise DataError(f"it lasts {seconds:,.0f} seconds; at most {limits.max_s:,.0f} are read.")
     return seconds
 
 
@@ -273,12 +282,12 @@ def _excerpt(file: Any, start: int, count: int) -> FloatArray:  # noqa: ANN401
     if missing > _SLACK_S * file.samplerate or not blocks:
         raise DataError(
             f"it ends after {(start + count - missing) / file.samplerate:,.1f} seconds of the "
-            f"{file.frames / file.samplerate:,.1f} that it promises"
+            f"{file.frames / file.samplerate:,.1f} that it promises."
         )
     samples: FloatArray = np.concatenate(blocks)
     peak = float(np.abs(samples).max())
     if not math.isfinite(peak):
-        raise DataError("it holds samples that are no numbers")
+        raise DataError("it holds samples that are no numbers.")
     if peak > 1:
         samples /= np.float32(peak)
     return samples

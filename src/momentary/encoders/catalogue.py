@@ -12,12 +12,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from momentary.encoders.audio import is_silent
 from momentary.encoders.defaults import Kit, decoder
 from momentary.encoders.media import PICTURES, MediaLimits, files_in, read_media
 from momentary.encoders.protocol import Modality
 from momentary.encoders.store import EncodeReport, VectorStore, encode_all
 from momentary.encoders.text import item_text
-from momentary.encoders.video import read_film
+from momentary.encoders.video import VideoLimits, read_film
 from momentary.errors import DataError
 from momentary.types import Item, Progress, silent
 
@@ -31,6 +32,9 @@ _SUFFIXES: Mapping[Modality, tuple[str, ...]] = {
 _ADDRESS = ("http://", "https://")
 _FETCHED = "\x1ffetched:"
 """Before an address that was fetched; nobody begins an id so."""
+
+LARGEST_MB: Mapping[Modality, int] = {"text": 50, "image": 50, "audio": 500, "video": 500}
+"""Files that are read by default, in millions of bytes."""
 
 _BATCH: Mapping[Modality, int] = {"text": 256, "image": 32, "audio": 8, "video": 2}
 
@@ -88,7 +92,10 @@ def encode_items(
     encoders = [view.encoder for view in kit.views]
     for view in kit.views:
         store.use(view.name, view.encoder.version)
-    sources, total = _sources(items, kit, store, places=places)
+    seen = set[str]()
+    if kit.modality != "text" and not places.refetch:
+        seen = _seen_addresses(items, kit.modality, store, encoders=[e.version for e in encoders])
+    sources, total = _sources(items, kit.modality, places=places, seen=seen)
     addresses = 0
 
     def counted() -> Iterator[Source]:
@@ -108,7 +115,26 @@ def encode_items(
     )
     aside = tuple(each for each in report.set_aside if not each[0].startswith(_FETCHED))
     kept = addresses - (len(report.set_aside) - len(aside))
-    return EncodeReport(encoded=report.encoded, known=report.known - kept, set_aside=aside)
+    skipped = sum(1 for item in items if seen and getattr(item, kit.modality) in seen)
+    return EncodeReport(
+        encoded=report.encoded, known=report.known - kept + skipped, set_aside=aside
+    )
+
+
+def kinds_there(places: Places) -> set[Modality]:
+    """The kinds of media that folders and archives hold, by the endings of names.
+
+    Raises:
+        DataError: If an archive cannot be read.
+    """
+    found = set[Modality]()
+    for modality, suffixes in _SUFFIXES.items():
+        for place in (*places.limits.folders, *places.archives):
+            own = replace(places.limits, folders=(place.absolute().parent,))
+            if next(files_in(place, limits=own, suffixes=suffixes), None) is not None:
+                found.add(modality)
+                break
+    return found
 
 
 def encode_sound_tracks(
@@ -132,9 +158,11 @@ def encode_sound_tracks(
     """
 
     def heard(_name: str, content: bytes) -> object:
-        sound = read_film(content).sound
+        sound = read_film(content, limits=VideoLimits(max_bytes=places.limits.max_bytes)).sound
         if sound is None:
             raise DataError("it has no sound track.")
+        if is_silent(sound):
+            raise DataError("its sound track is silent.")
         return sound
 
     mute = [item for item in items if item.video and not item.audio]
@@ -160,6 +188,8 @@ def read_source(source: str, *, limits: MediaLimits) -> bytes:
     """
     if source.startswith(_ADDRESS) or Path(source).is_absolute():
         return read_media(source, limits=limits)
+    if "://" in source:
+        raise DataError(f"{source.partition('://')[0]} addresses are not read; http and https are.")
     found = [folder / source for folder in limits.folders if (folder / source).exists()]
     if not found:
         raise DataError("there is no such file in the allowed folders.")
@@ -167,18 +197,15 @@ def read_source(source: str, *, limits: MediaLimits) -> bytes:
 
 
 def _sources(
-    items: Sequence[Item], kit: Kit, store: VectorStore, *, places: Places
+    items: Sequence[Item], modality: Modality, *, places: Places, seen: Collection[str]
 ) -> tuple[Iterable[Source], int]:
-    if kit.modality == "text":
+    """What is to be encoded, and about how much that is."""
+    if modality == "text":
         written = [(item.item_id, item_text(item)) for item in items]
         texts = [(item_id, text.encode()) for item_id, text in written if text]
         return texts, len(texts)
-    versions = [view.encoder.version for view in kit.views]
-    named = sum(1 for item in items if getattr(item, kit.modality))
-    seen = set[str]()
-    if not places.refetch:
-        seen = _seen_addresses(items, kit.modality, store, encoders=versions)
-    return _media(items, kit.modality, places=places, seen=seen), named
+    named = sum(1 for item in items if getattr(item, modality))
+    return _media(items, modality, places=places, seen=seen), named
 
 
 def _media(

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from momentary.encoders.protocol import Encoder, Modality
 from momentary.encoders.revisions import split_model
 from momentary.errors import DataError, SettingsError
@@ -236,10 +234,10 @@ def _read_picture(name: str, content: bytes, *, limits: MediaLimits) -> Any:  # 
 
 
 def _read_sound(_name: str, content: bytes, *, limits: AudioLimits) -> Any:  # noqa: ANN401
-    from momentary.encoders.audio import read_sound
+    from momentary.encoders.audio import is_silent, read_sound
 
     sound = read_sound(content, limits=limits)
-    if not any(np.any(excerpt) for excerpt in sound.excerpts):
+    if is_silent(sound):
         raise DataError("it is silent.")
     return sound
 

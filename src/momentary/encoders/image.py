@@ -30,7 +30,8 @@ _STRIDES = (1, 2, 2, 2, 1, 2, 1)
 """Of the first block of each stage; a stage ends where the number of channels changes."""
 
 _EPSILON = 1e-3
-_AT_ONCE = 16
+_AT_ONCE = 2
+"""Pictures; more need buffers that the system hands out and takes back each time: slower."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

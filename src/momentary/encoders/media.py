@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import http.client
 import io
+import math
 import os
 import stat
 import threading
@@ -19,7 +20,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -34,7 +35,18 @@ _DETAIL = 512
 _CHUNK = 1 << 16
 _TAR_BLOCK = 512
 _SUMMARY = 22  # bytes of the end record of a ZIP archive, which a comment may follow
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+_HEAD = 512
+_PHONE_PICTURES = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypavif")
+_DEEP_GREYS = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
+_FULL = {"I": (255, 65_535), "F": (1, 255, 65_535)}
+"""What white may be in a deep grey picture; the brightest pixel, if it is more than any."""
+
+PICTURES = (
+    *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
+    *(".svg", ".heic", ".avif"),
+)
+"""Endings of pictures' names; the last three are refused with a reason, not passed over."""
+
 _KNOWN = (
     (b"PK\x03\x04", "a ZIP archive"),
     (b"%PDF", "a PDF"),
@@ -100,8 +112,6 @@ def read_picture(content: bytes, *, name: str = "", limits: MediaLimits) -> Pict
     """
     if not content:
         raise DataError("the file is empty.")
-    if content.lstrip()[:5].lower() in (b"<?xml", b"<svg ", b"<svg>", b"<!doc"):
-        raise DataError("SVG and HTML are not decoded, for they may refer to other files.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -112,10 +122,7 @@ def read_picture(content: bytes, *, name: str = "", limits: MediaLimits) -> Pict
     except Image.DecompressionBombError:
         raise DataError(f"it is larger than {limits.max_pixels:,} pixels.") from None
     except UnidentifiedImageError:
-        held = next((what for start, what in _KNOWN if content.startswith(start)), "no picture")
-        ending = Path(name).suffix
-        named = f"; its name ends in {ending}" if ending else ""
-        raise DataError(f"it holds {held}{named}.") from None
+        raise DataError(_what_else(content, name)) from None
     except (OSError, ValueError, SyntaxError, EOFError, OverflowError, MemoryError) as error:
         raise DataError(f"it is damaged: {error}.") from None
     except Exception as error:  # noqa: BLE001 - decoders fail on hostile files in any way
@@ -171,6 +178,8 @@ def _decode(image: Image.Image, limits: MediaLimits) -> Picture:
         image.draft("RGB", (_DETAIL, _DETAIL))
     image.load()
     upright = ImageOps.exif_transpose(image)
+    if upright.mode in _DEEP_GREYS:
+        upright = _in_eight_bits(upright)
     if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
         clear = upright.convert("RGBA")
         white = Image.new("RGBA", clear.size, "white")
@@ -178,6 +187,31 @@ def _decode(image: Image.Image, limits: MediaLimits) -> Picture:
     colours = upright.convert("RGB")
     colours.thumbnail((2 * _DETAIL, 2 * _DETAIL))
     return np.asarray(colours)
+
+
+def _in_eight_bits(grey: Image.Image) -> Image.Image:
+    """A grey picture of 16 or 32 bits or of floats, scaled; Pillow would clip it to white."""
+    wide = grey if grey.mode == "F" else grey.convert("I")
+    high = float(cast("tuple[float, float]", wide.getextrema())[1])
+    if not math.isfinite(high):
+        raise DataError("it holds values that are no numbers.")
+    full = next((each for each in _FULL[wide.mode] if high <= each), high)
+    scaled = wide.point(lambda value: value * (255 / full)).convert("L")
+    scaled.info.pop("transparency", None)  # a grey of the old depth
+    return scaled
+
+
+def _what_else(content: bytes, name: str) -> str:
+    """What a file holds that is no picture which is decoded."""
+    start = content[:_HEAD].lower()
+    if any(mark in start for mark in (b"<svg", b"<?xml", b"<!doc", b"<html")):
+        return "SVG and HTML are not decoded, for they may refer to other files."
+    if content[4:12] in _PHONE_PICTURES:
+        return "it is a HEIC or AVIF picture, which is not decoded; save it as JPEG."
+    held = next((what for mark, what in _KNOWN if content.startswith(mark)), "no picture")
+    ending = Path(name).suffix
+    named = f"; its name ends in {ending}" if ending else ""
+    return f"it holds {held}{named}."
 
 
 def _require_allowed(file: Path, limits: MediaLimits) -> Path:
@@ -229,7 +263,7 @@ def _require_url(url: str, limits: MediaLimits) -> None:
         same = (asked.scheme, asked.netloc.lower()) == (allowed.scheme, allowed.netloc.lower())
         if same and asked.path.startswith(allowed.path):
             return
-    raise DataError("its address begins with none of the allowed ones.")
+    raise DataError("its address begins with none of the allowed ones (--url, media_urls).")
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -241,9 +275,10 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         try:
             _require_url(args[5], self.limits)
-        except DataError:
+        except DataError as error:
             args[1].close()
-            raise
+            host = urlsplit(args[5]).hostname
+            raise DataError(f"it redirects to {host}, but {error}") from None
         return super().redirect_request(*args, **kwargs)
 
 
@@ -285,7 +320,7 @@ def _fetch(url: str, limits: MediaLimits, *, late: threading.Event) -> bytes | D
     except DataError as error:
         return error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return DataError(f"it cannot be fetched ({error}).")
+        return DataError(f"it cannot be fetched ({str(error).partition(chr(10))[0]}).")
     return b"".join(parts) if size <= limits.max_bytes else DataError(_too_large(size, limits))
 
 

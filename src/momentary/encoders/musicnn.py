@@ -31,7 +31,8 @@ from momentary.types import FloatArray
 
 _EPSILON = 1e-3
 _FRAMES = 187
-_WINDOWS_AT_ONCE = 8
+_WINDOWS_AT_ONCE = 1
+"""More need buffers that the system hands out and takes back each time, which is slower."""
 _MEL = MelConfig(rate_hz=16_000, window=512, hop=256, bands=96, high_hz=8_000.0)
 
 

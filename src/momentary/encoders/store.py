@@ -11,7 +11,6 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -169,6 +168,7 @@ def encode_all(  # noqa: PLR0913 - each says something else
     *,
     decode: Callable[[str, bytes], Content],
     batch: int = 32,
+    batch_bytes: int = 64_000_000,
     total: int = 0,
     progress: Progress = silent,
 ) -> EncodeReport:
@@ -181,13 +181,15 @@ def encode_all(  # noqa: PLR0913 - each says something else
         encoder: Whose version is the key; several encoders look at each content, read once.
         store: Where the vectors go.
         decode: A name and what it holds to the content; a `DataError` sets it aside.
-        batch: Contents that are encoded and stored together.
+        batch: Contents that are encoded and stored together, at most.
+        batch_bytes: A batch is full as well once its files hold as much, for at most three batches
+            are in memory.
         total: How many sources there are, for the progress.
         progress: Told after every batch.
     """
     encoders = list(encoder) if isinstance(encoder, Sequence) else [encoder]
     encoded, done, aside = 0, 0, list[tuple[str, str]]()
-    parts = _batches(sources, batch)
+    parts = _batches(sources, batch, batch_bytes)
     with ThreadPoolExecutor(max_workers=1) as ahead:
         waiting = ahead.submit(next, parts, None)
         while (part := waiting.result()) is not None:
@@ -211,10 +213,17 @@ def encode_all(  # noqa: PLR0913 - each says something else
 
 
 def _batches(
-    sources: Iterable[tuple[str, bytes | DataError]], size: int
+    sources: Iterable[tuple[str, bytes | DataError]], size: int, most_bytes: int
 ) -> Iterator[list[tuple[str, bytes | DataError]]]:
-    remaining = iter(sources)
-    while part := list(islice(remaining, size)):
+    part: list[tuple[str, bytes | DataError]] = []
+    held = 0
+    for name, raw in sources:
+        part.append((name, raw))
+        held += len(raw) if isinstance(raw, bytes) else 0
+        if len(part) == size or held >= most_bytes:
+            yield part
+            part, held = [], 0
+    if part:
         yield part
 
 

@@ -179,7 +179,8 @@ def _failures_named(av: ModuleType) -> Iterator[None]:
     except DataError:
         raise
     except (av.FFmpegError, ValueError, OSError, MemoryError, OverflowError) as error:
-        raise DataError(f"it is no film that can be read: {error}.") from None
+        why = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"it is no film that can be read: {why}.") from None
 
 
 def _survey(source: _Source, limits: VideoLimits) -> tuple[FloatArray, float]:
@@ -220,7 +221,7 @@ def _frames(container: Any, limits: VideoLimits) -> Iterator[Any]:  # noqa: ANN4
                 return
     except _pyav().FFmpegError as error:
         if not done:
-            raise DataError(f"it is damaged: {error}.") from None
+            raise DataError(f"it is damaged: {error.strerror or error}.") from None
 
 
 def _refuse_size(width: int, height: int, limits: VideoLimits) -> None:
