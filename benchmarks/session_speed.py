@@ -1,6 +1,6 @@
 """Speed and memory of GRU4Rec, beside its authors' PyTorch code on the same data and machine.
 
-    python -m benchmarks.session_speed --peer FOLDER
+    python -m benchmarks.session_speed --peer FOLDER [--only gru4rec|linear]
 
 FOLDER is a checkout of hidasib/GRU4Rec_PyTorch_Official (free for research only, so it is driven
 from outside and is no part of this project); it needs torch and pandas. Both run on one thread, in
@@ -19,6 +19,8 @@ What is timed:
   and MRR@20 reach the authors' (recorded, 3 epochs) less half a percent. The authors' CPU seconds
   are those of 3 epochs at the rate measured here.
 - The same with the attentive RNN, `SOONER`: another architecture, on the newest sessions alone.
+- The same with any model of ours (`--only linear`): SLIST, whose linear weights are solved for and
+  which is no network, at the settings of `examples/`. The authors' rate is that of the last run.
 - Two workers: wall seconds of one epoch, which say something on a machine with two idle cores
   only, and the accuracy of a whole training.
 - Growth with the catalogue and with events, on simulated sessions.
@@ -44,7 +46,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.ledger import Ledger
-from benchmarks.report import Row, data_folder, finish, sha256
+from benchmarks.report import RESULTS, Row, data_folder, finish_part, sha256
 from benchmarks.sessions import AUTHORS, PEERS, SETTINGS
 from momentary.data import datasets
 from momentary.data.splits import Split, split_at
@@ -221,6 +223,26 @@ def sooner(data: str, split: Split, *, peer_rate: float, seeds: int) -> list[Row
     trained(np.random.default_rng(0), cut_newest(newest, 0.05)[1])  # compiles
     how = "by a short attentive RNN"
     return reached(data, split, trained, how=how, peer_rate=peer_rate, seeds=seeds)
+
+
+def by_any(data: str, split: Split, *, peer_rate: float) -> list[Row]:
+    """CPU seconds to the authors' accuracy by SLIST, which nothing is left to chance in."""
+    n_items = len(split.train.items)
+
+    def trained(rng: np.random.Generator, sessions: Sessions = split.train.sessions) -> Scorer:
+        model = make("slist", SETTINGS[data]["slist"])
+        return model.fit(sessions, n_items=n_items, rng=rng)
+
+    trained(np.random.default_rng(0), cut_newest(split.train.sessions, 0.05)[1])  # compiles
+    how = "by any model of ours: SLIST, linear, no network"
+    return reached(data, split, trained, how=how, peer_rate=peer_rate, seeds=3)
+
+
+def recorded_rate(data: str) -> float:
+    """Predictions a CPU-s of the authors' training in the last run."""
+    rows = msgspec.json.decode((RESULTS / "session_speed.json").read_bytes())["rows"]
+    found = next(row for row in rows if row["what"] == f"{data} gru4rec preds: train")
+    return float(found["peer_value"])
 
 
 def reached(
@@ -554,11 +576,29 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
+    parser.add_argument("--only", choices=("gru4rec", "linear"), help="run one part")
     parser.add_argument("--peer", type=Path, help="checkout of the authors' PyTorch code")
     parser.add_argument("--ledger", type=Path, help="where each part's figures are kept")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
+    digests = {data: sha256(data_folder() / data / "events.parquet") for data in options.data}
+    every = set(options.data) == set(SETTINGS)
+    if options.only != "linear":
+        whole = every and min(options.rounds, options.seeds) >= 3
+        rows, seeds = measured(options), range(options.seeds)
+        finish_part("session_speed", "gru4rec", rows, data=digests, seeds=seeds, whole=whole)
+    if options.only != "gru4rec":
+        linear = [
+            row
+            for data in options.data
+            for row in by_any(data, load(data), peer_rate=recorded_rate(data))
+        ]
+        finish_part("session_speed", "linear", linear, data=digests, seeds=[], whole=every)
+
+
+def measured(options: argparse.Namespace) -> list[Row]:
+    """GRU4Rec beside its authors' code, the attentive RNN beside both, and growth."""
     authors = None if options.peer is None else Authors(options.peer)
     ledger, rows = Ledger(options.ledger), list[Row]()
 
@@ -586,10 +626,7 @@ def main() -> None:
     if "diginetica" in options.data:
         part("full size", lambda: at_full_size(load("diginetica"), rounds=options.rounds))
     part("growth", growth)
-    digests = {data: sha256(data_folder() / data / "events.parquet") for data in options.data}
-    whole_run = set(options.data) == set(SETTINGS) and min(options.rounds, options.seeds) >= 3
-    seeds = range(options.seeds)
-    finish("session_speed", rows, data=digests, seeds=seeds, whole=whole_run)
+    return rows
 
 
 if __name__ == "__main__":

@@ -64,6 +64,12 @@ Models = Annotated[
 ]
 Days = Annotated[float, typer.Option(help="The last so many days of the events are the test.")]
 MinEvents = Annotated[int, typer.Option(help="Leave out items with fewer training events.")]
+TargetTypes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target-type", help="Ask only for events of this type, as purchase; may be repeated."
+    ),
+]
 ReadContent = Annotated[
     str,
     typer.Option(
@@ -310,6 +316,7 @@ def evaluate(
     config: ConfigFile = None,
     min_item_events: MinEvents = 5,
     max_queries: Annotated[int, typer.Option(help="Ask at most so many queries.")] = 5_000,
+    target_types: TargetTypes = None,
     content: ReadContent = "words",
     seed: Seed = 0,
     plot: Annotated[Path | None, typer.Option(help="Draw the leaderboard: PNG or SVG.")] = None,
@@ -334,6 +341,7 @@ def evaluate(
         trial_config = TrialConfig(
             tasks=cast("tuple[Task, ...]", tuple(task or ["next_item"])),
             max_queries=max_queries,
+            target_types=tuple(target_types or ()),
             seed=seed,
         )
     except ValueError as error:
@@ -373,6 +381,7 @@ def tune(
     trials: Annotated[int, typer.Option(help="Trials in all, earlier ones included.")] = 20,
     metric: Annotated[str, typer.Option(help="recall or mrr, at 20.")] = "mrr",
     task: Annotated[str, typer.Option(help="next_item, completion or next_basket.")] = "next_item",
+    target_types: TargetTypes = None,
     days: Annotated[float, typer.Option(help="Days kept for the test; never looked at.")] = 7.0,
     validation_days: Annotated[float, typer.Option(help="Days before those; they decide.")] = 7.0,
     min_item_events: MinEvents = 5,
@@ -397,7 +406,12 @@ def tune(
 
     try:
         search_config = TuneConfig(
-            trials=trials, metric=metric, task=cast("Task", task), prune=prune, seed=seed
+            trials=trials,
+            metric=metric,
+            task=cast("Task", task),
+            target_types=tuple(target_types or ()),
+            prune=prune,
+            seed=seed,
         )
     except ValueError as error:
         raise SettingsError(str(error)) from error
@@ -439,6 +453,14 @@ def recommend(
     user: Annotated[
         str | None, typer.Option(help="Whose visit it is; hierarchical_rnn knows their past.")
     ] = None,
+    event_types: Annotated[
+        str | None,
+        typer.Option(
+            "--event-types",
+            help="What the visitor did with each item, as view_item,add_to_cart; for a model that "
+            "weighs events.",
+        ),
+    ] = None,
     rules: Annotated[
         str, typer.Option(help='Rules as JSON, such as {"exclude_seen": true, "price_max": 5}.')
     ] = "{}",
@@ -456,7 +478,9 @@ def recommend(
     known = [recommender.items.index(item) for item in items or []]
     unknown = [item for item, at in zip(items or [], known, strict=True) if at < 0]
     users = _place(bundle, user) if user else [-1]
-    session = Sessions.from_lists([[at for at in known if at >= 0]], users=users)
+    types = _types(event_types, items or [])
+    session = Sessions.from_lists([known], users=users, types=[types])
+    session = session.keep(session.items >= 0)
     found = recommender.recommend(session, k=k, rules=conditions)[0]
     if unknown:
         stderr.print(f"The model does not know {escape(', '.join(unknown))}.")
@@ -649,16 +673,35 @@ def _model_settings(
     return {kind: {**stored.get(kind, {}), **values} for kind in kinds}
 
 
+def _types(text: str | None, items: list[str]) -> list[int]:
+    """The place in `EVENT_TYPES` of what was done with each item, -1 where nobody says."""
+    from momentary.types import EVENT_TYPES, INTEREST_TYPES
+
+    if text is None:
+        return [-1] * len(items)
+    names = [name.strip() for name in text.split(",")]
+    unknown = [name for name in names if name not in INTEREST_TYPES]
+    if unknown or len(names) != len(items):
+        raise SettingsError(
+            f"--event-types {text} does not fit {len(items)} items; give one for each item, of "
+            f"{', '.join(INTEREST_TYPES)}."
+        )
+    return [EVENT_TYPES.index(name) for name in names]
+
+
 def _value(text: str) -> object:
-    """[64, 64] and the like are JSON; anything else stays text, which the model converts."""
+    """Lists and tables are JSON; anything else stays text, which the model converts."""
     import msgspec
 
-    if not text.startswith("["):
+    if not text.startswith(("[", "{")):
         return text
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError as error:
-        raise SettingsError(f"{text} is not a list such as [64, 64]: {error}") from error
+        raise SettingsError(
+            f'{text} is neither a list such as [64, 64] nor a table such as {{"purchase": 3}}: '
+            f"{error}"
+        ) from error
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
+TypeArray = NDArray[np.int8]
 ObjectArray = NDArray[np.object_]
 
 EVENT_TYPES = (
@@ -103,17 +104,25 @@ class Sessions:
         offsets: Session s is `items[offsets[s]:offsets[s + 1]]`. Shape (sessions + 1,).
         times_us: Microseconds since 1970, ascending inside a session. Shape (events,).
         users: Index of the visitor, -1 where unknown. Shape (sessions,).
+        types: Place of each event's type in `EVENT_TYPES`, -1 where unknown; None: nobody knows
+            any. Shape (events,).
     """
 
     items: IntArray
     offsets: IntArray
     times_us: IntArray
     users: IntArray
+    types: TypeArray | None = None
 
     def __post_init__(self) -> None:
         if len(self.items) != len(self.times_us):
             raise ValueError(
                 f"{len(self.items)} items but {len(self.times_us)} times; each event has both."
+            )
+        if self.types is not None and len(self.types) != len(self.items):
+            raise ValueError(
+                f"{len(self.items)} items but {len(self.types)} types; name one an event, -1 where "
+                "it is unknown, or leave types out."
             )
         if len(self.offsets) != len(self.users) + 1:
             raise ValueError(
@@ -156,6 +165,22 @@ class Sessions:
             offsets=offsets,
             times_us=self.times_us[events],
             users=self.users[rows],
+            types=None if self.types is None else self.types[events],
+        )
+
+    def keep(self, kept: BoolArray) -> Sessions:
+        """All sessions, without the events that are not `kept`. Shape (events,).
+
+        >>> Sessions.from_lists([[3, 1], [2]]).keep(np.array([True, False, False])).offsets.tolist()
+        [0, 1, 1]
+        """
+        before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
+        return Sessions(
+            items=self.items[kept],
+            offsets=before[self.offsets],
+            times_us=self.times_us[kept],
+            users=self.users,
+            types=None if self.types is None else self.types[kept],
         )
 
     @classmethod
@@ -165,6 +190,7 @@ class Sessions:
         *,
         times_us: Sequence[Sequence[int] | IntArray] | None = None,
         users: Sequence[int] | IntArray | None = None,
+        types: Sequence[Sequence[int] | IntArray] | None = None,
     ) -> Sessions:
         """Join lists of item indices; without times, event i of the whole happens at second i.
 
@@ -186,6 +212,7 @@ class Sessions:
                 if users is None
                 else np.asarray(users, dtype=np.int64)
             ),
+            types=None if types is None else _joined(types, total).astype(np.int8),
         )
 
 

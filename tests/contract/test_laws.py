@@ -28,7 +28,7 @@ from momentary.models.protocol import Quick
 from momentary.models.sequential_rules import SequentialRules, SequentialRulesConfig
 from momentary.models.session_knn import VSKNN, VSTAN, VSKNNConfig, VSTANConfig
 from momentary.models.slist import SLIST, SLISTConfig
-from momentary.types import IntArray, Sessions
+from momentary.types import EVENT_TYPES, IntArray, Sessions
 
 Make = Callable[[], Any]
 Law = Callable[[Make, Sessions], None]
@@ -44,6 +44,8 @@ NETWORK = Part(
     settings={"units": (6,), "batch_size": 3, "n_sample": 4},
 )
 STACK = Stack(least_questions=1, hidden=(6, 4), networks=2)
+
+WEIGHTS = {"view_item": 0.5, "purchase": 3.0, "select_item": 0.0}
 
 MODELS: dict[str, Make] = {
     "popularity": lambda: Popularity(PopularityConfig()),
@@ -82,6 +84,38 @@ MODELS: dict[str, Make] = {
     ),
     "hybrid, by probability": lambda: Hybrid(HybridConfig(parts=PARTS, blend="probability")),
     "hybrid, by rank": lambda: Hybrid(HybridConfig(parts=PARTS, blend="rank", holdout=0.3)),
+    "popularity, weighed": lambda: Popularity(PopularityConfig(event_weights=WEIGHTS)),
+    "personal_popularity, weighed": lambda: PersonalPopularity(
+        PersonalPopularityConfig(half_life_days=1, event_weights=WEIGHTS)
+    ),
+    "item_knn, weighed": lambda: ItemKNN(ItemKNNConfig(shrinkage=1, event_weights=WEIGHTS)),
+    "sequential_rules, weighed": lambda: SequentialRules(
+        SequentialRulesConfig(event_weights=WEIGHTS)
+    ),
+    "slist, weighed": lambda: SLIST(SLISTConfig(regularization=1.0, event_weights=WEIGHTS)),
+    "vsknn, weighed": lambda: VSKNN(VSKNNConfig(neighbours=4, event_weights=WEIGHTS)),
+    "vstan, weighed": lambda: VSTAN(VSTANConfig(neighbours=4, event_weights=WEIGHTS)),
+    "factorization, weighed": lambda: Factorization(
+        FactorizationConfig(factors=3, alpha=2.0, event_weights=WEIGHTS)
+    ),
+    "attentive_rnn, weighed": lambda: AttentiveRNN(
+        AttentiveRNNConfig(
+            units=6, batch_predictions=9, n_sample=4, max_session=4, event_weights=WEIGHTS
+        )
+    ),
+    "gru4rec, weighed": lambda: GRU4Rec(
+        GRU4RecConfig(units=(6,), batch_size=3, n_sample=4, epochs=2, event_weights=WEIGHTS)
+    ),
+    "gru4rec, weighed pairs": lambda: GRU4Rec(
+        GRU4RecConfig(units=(6,), loss="bpr_max", batch_size=3, n_sample=4, event_weights=WEIGHTS)
+    ),
+    "hybrid, weighed": lambda: Hybrid(
+        HybridConfig(
+            parts=(*PARTS, Part(kind="item_knn", settings={"event_weights": WEIGHTS})),
+            holdout=0.3,
+            stack=STACK,
+        )
+    ),
 }
 
 N_ITEMS = 7  # 11 sessions by 7 items: not square, so a transposed matrix cannot pass
@@ -89,21 +123,31 @@ HOUR_US = 3_600_000_000
 CUTOFF_US = 9 * 24 * HOUR_US + 2 * HOUR_US  # inside the tenth session
 
 
+ARRAYS = ("items", "offsets", "times_us", "users", "types")
+
+
 def read_only(sessions: Sessions) -> Sessions:
-    for array in (sessions.items, sessions.offsets, sessions.times_us, sessions.users):
+    for name in ARRAYS:
+        array = getattr(sessions, name)
         array.flags.writeable = False
     return sessions
 
 
 @pytest.fixture
 def log() -> Sessions:
-    """Eleven sessions, one a day, events an hour apart; two tastes; some visitors known."""
+    """Eleven sessions, one a day, events an hour apart; two tastes; some visitors known.
+
+    What was done with the items is known, too: a third of the events are no views.
+    """
     rng = np.random.default_rng(0)
     low, high = np.arange(3), np.arange(3, N_ITEMS)
     rows = [rng.choice(low if day % 2 else high, size=3 + day % 4) for day in range(11)]
     times = [(24 * day + np.arange(len(row))) * HOUR_US for day, row in enumerate(rows)]
     users = [0, 1, -1, 1, 0, -1, 2, 3, 2, 3, -1]
-    return read_only(Sessions.from_lists(rows, times_us=times, users=users))
+    kinds = ("view_item", "view_item", "view_item", "add_to_cart", "purchase", "select_item")
+    places = [EVENT_TYPES.index(name) for name in kinds]
+    types = [rng.choice(places, size=len(row)) for row in rows]
+    return read_only(Sessions.from_lists(rows, times_us=times, users=users, types=types))
 
 
 def fitted(make: Make, sessions: Sessions, *, n_items: int = N_ITEMS, seed: int = 3) -> Any:
@@ -115,12 +159,7 @@ def assert_close(actual: Any, expected: Any) -> None:
 
 
 def renamed(sessions: Sessions, new_name: IntArray) -> Sessions:
-    return Sessions(
-        items=new_name[sessions.items],
-        offsets=sessions.offsets,
-        times_us=sessions.times_us,
-        users=sessions.users,
-    )
+    return replace(sessions, items=new_name[sessions.items])
 
 
 def until(sessions: Sessions, cutoff_us: int) -> Sessions:
@@ -132,6 +171,7 @@ def until(sessions: Sessions, cutoff_us: int) -> Sessions:
         offsets=np.append(sessions.offsets[:begun], known),
         times_us=sessions.times_us[:known],
         users=sessions.users[:begun],
+        types=None if sessions.types is None else sessions.types[:known],
     )
 
 
@@ -167,8 +207,9 @@ def law_an_empty_session_still_gets_scores(make: Make, log: Sessions) -> None:
 def law_the_callers_data_is_left_alone(make: Make, log: Sessions) -> None:
     mine = log.take(np.arange(len(log)))  # arrays that can be written to
     fitted(make, mine).score(mine)
-    for name in ("items", "offsets", "times_us", "users"):
-        assert getattr(mine, name).tobytes() == getattr(log, name).tobytes(), name
+    for name in ARRAYS:
+        theirs = getattr(log, name)
+        assert theirs is None or getattr(mine, name).tobytes() == theirs.tobytes(), name
     fitted(make, log).score(log)  # arrays that cannot
 
 
@@ -196,11 +237,10 @@ def law_the_same_seed_gives_the_same_scores(make: Make, log: Sessions) -> None:
 
 def law_events_after_the_cutoff_change_nothing(make: Make, log: Sessions) -> None:
     after = log.times_us >= CUTOFF_US
-    other = Sessions(
+    other = replace(
+        log,
         items=np.where(after, N_ITEMS - 1 - log.items, log.items),
-        offsets=log.offsets,
         times_us=np.where(after, log.times_us + 50 * HOUR_US, log.times_us),
-        users=log.users,
     )
     known, known_of_other = until(log, CUTOFF_US), until(other, CUTOFF_US)
     assert 0 < after.sum() < len(after)

@@ -31,6 +31,23 @@ def test_cross_entropy_is_the_surprise_of_the_diagonal():
     np.testing.assert_allclose(sums, gradient.sum(axis=0), atol=1e-7)
 
 
+@pytest.mark.parametrize("loss", [cross_entropy, bpr_max])
+def test_a_row_counts_as_much_as_it_is_told(loss):
+    more = {"elu": 0.5, "regularization": 0.7} if loss is bpr_max else {}
+    weights = np.array([0.25, 3.0], dtype=np.float32)
+
+    def of(scores, **given):
+        gradient, sums = scores.copy(), np.empty(scores.shape[1], dtype=np.float32)
+        return loss(gradient, NOTHING, scale=0.5, column_sums=sums, **more, **given), gradient, sums
+
+    found, gradient, sums = of(SCORES, weights=weights)
+    plain, slope, _ = of(SCORES)
+    alone = of(SCORES, weights=np.array([1, 0], dtype=np.float32))[0]
+    assert found == pytest.approx(0.25 * alone + 3 * (plain - alone), rel=1e-5)
+    np.testing.assert_allclose(gradient, slope * weights[:, None], rtol=1e-5)
+    np.testing.assert_allclose(sums, gradient.sum(axis=0), atol=1e-6)
+
+
 def test_offsets_are_added_to_every_row():
     offsets = np.array([0.0, -3.0, 0.5], dtype=np.float32)
     assert entropy(SCORES, offsets)[0] == pytest.approx(entropy(SCORES + offsets)[0])

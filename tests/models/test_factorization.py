@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from momentary.models.factorization import Factorization, FactorizationConfig
-from momentary.types import Sessions
+from momentary.types import EVENT_TYPES, Sessions
 from tests.contract.worlds import CHANCE, favourites, noise, recall_at_5, tastes
 
 N_ITEMS = 8
@@ -52,6 +54,25 @@ def test_a_session_is_folded_in_with_duplicates_and_decay(rows):
     expected = factors @ ridge(factors, choices, config) + 1e-6 * model.state()["popularity"]
     scores = model.score(Sessions.from_lists([[4, 1, 4]]))
     np.testing.assert_allclose(scores[0], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_events_count_as_much_as_their_type(rows):
+    view, buy = EVENT_TYPES.index("view_item"), EVENT_TYPES.index("purchase")
+    config = FactorizationConfig(factors=3, alpha=5.0, decay=0.5, event_weights={"purchase": 3})
+    types = [[buy if item == 4 else view for item in row] for row in rows]
+    typed = Sessions.from_lists(rows, types=types)
+    model = Factorization(config).fit(typed, n_items=N_ITEMS, rng=rng())
+    # Three views of it tell as much as one purchase.
+    thrice = [[item for each in row for item in [each] * (3 if each == 4 else 1)] for row in rows]
+    plain = Factorization(replace(config, event_weights={}))
+    plain.fit(Sessions.from_lists(thrice), n_items=N_ITEMS, rng=rng())
+    factors = model.state()["factors"]
+    np.testing.assert_allclose(factors, plain.state()["factors"], rtol=1e-4, atol=1e-5)
+    choices = np.zeros(N_ITEMS)
+    choices[4], choices[1] = 3 + 0.25, 0.5  # the session is a view of 4 and of 1, then 4 is bought
+    expected = factors @ ridge(factors.astype(float), choices, config)
+    visit = Sessions.from_lists([[4, 1, 4]], types=[[view, view, buy]])
+    np.testing.assert_allclose(model.score(visit)[0], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_an_empty_session_gets_the_most_popular(rows):

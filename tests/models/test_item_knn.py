@@ -4,11 +4,12 @@ import pytest
 from momentary.errors import DataError, NotFittedError
 from momentary.models import item_knn
 from momentary.models.item_knn import ItemKNN, ItemKNNConfig
-from momentary.types import Sessions
+from momentary.types import EVENT_TYPES, Sessions
 from tests.contract.worlds import CHANCE, cycle, noise, recall_at_5, tastes
 
 RNG = np.random.default_rng(0)
 N_ITEMS = 9
+VIEW, BUY = EVENT_TYPES.index("view_item"), EVENT_TYPES.index("purchase")
 
 
 @pytest.fixture
@@ -42,6 +43,34 @@ def test_scores_are_the_papers(rows, shrinkage):
     expected += 1e-6 * counts / counts.max()
     scores = model.score(Sessions.from_lists([[3, 5, 3]]))
     np.testing.assert_allclose(scores[0], expected, rtol=1e-5)
+
+
+def test_events_count_as_much_as_their_type(rows):
+    rng = np.random.default_rng(3)
+    types = [rng.choice([VIEW, VIEW, BUY], size=len(row)) for row in rows]
+    counts = [np.where(each == BUY, 3.0, 0.5) for each in types]
+    held = np.zeros((len(rows), N_ITEMS))
+    for row, items in enumerate(rows):
+        np.maximum.at(held[row], items, counts[row])
+    norms = np.sqrt((held**2).sum(axis=0) + 2)
+    similarity = held.T @ held / np.outer(norms, norms)
+    np.fill_diagonal(similarity, 0.25)
+    config = ItemKNNConfig(
+        shrinkage=2,
+        decay=0.5,
+        self_similarity=0.25,
+        event_weights={"view_item": 0.5, "purchase": 3},
+    )
+    typed = Sessions.from_lists(rows, types=types)
+    model = ItemKNN(config).fit(typed, n_items=N_ITEMS, rng=RNG)
+    popular = np.bincount(np.concatenate(rows), weights=np.concatenate(counts), minlength=N_ITEMS)
+    expected = 3 * 0.25 * similarity[3] + 0.5 * 0.5 * similarity[5] + 0.5 * similarity[3]
+    expected += 1e-6 * popular / popular.max()
+    scores = model.score(Sessions.from_lists([[3, 5, 3]], types=[[BUY, VIEW, VIEW]]))
+    np.testing.assert_allclose(scores[0], expected, rtol=1e-5)
+    together = cosine(rows, 0)[1]
+    related = model.related(3, 3)
+    assert related.counts.tolist() == together[3, related.items].tolist()  # sessions, as ever
 
 
 def test_counting_in_parts_changes_nothing(rows, monkeypatch):

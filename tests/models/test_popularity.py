@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ from momentary.models.popularity import (
     Popularity,
     PopularityConfig,
 )
-from momentary.types import Sessions
+from momentary.types import EVENT_TYPES, Sessions
 from tests.contract.worlds import CHANCE, fashion, favourites, noise, recall_at_5
 
 DAY_US = 24 * 3600 * 1_000_000
 RNG = np.random.default_rng(0)
+VIEW, CART, BUY = (EVENT_TYPES.index(name) for name in ("view_item", "add_to_cart", "purchase"))
 
 
 def days(rows: list[list[int]], times_days: list[list[float]]) -> Sessions:
@@ -30,6 +32,19 @@ def test_an_event_counts_half_when_it_is_one_half_life_old():
     model = Popularity(PopularityConfig(half_life_days=2)).fit(LOG, n_items=5, rng=RNG)
     expected = [2**-1.5, 2**-1.0 + 2**-0.5 + 1, 1, 0, 0]
     np.testing.assert_allclose(model.score(LOG.take(np.array([0]))), [expected], rtol=1e-6)
+
+
+def test_an_event_counts_as_much_as_its_type():
+    types = np.array([VIEW, BUY, VIEW, CART, BUY], dtype=np.int8)
+    weights = {"view_item": 0.5, "purchase": 3.0, "add_to_cart": 0.0}
+    config = PopularityConfig(half_life_days=math.inf, event_weights=weights)
+    model = Popularity(config).fit(replace(LOG, types=types), n_items=4, rng=RNG)
+    assert model.score(LOG)[0].tolist() == [0.5, 3 + 0.5 + 3, 0, 0]
+    own = PersonalPopularity(PersonalPopularityConfig(backoff=0.5, event_weights=weights))
+    own.fit(replace(LOG, types=types), n_items=4, rng=RNG)
+    visit = Sessions.from_lists([[2, 3, 2]], types=[[BUY, CART, VIEW]])
+    expected = 0.5 * np.array([0.5, 6.5, 0, 0]) / 6.5 + [0, 0, 3.5, 0]
+    np.testing.assert_allclose(own.score(visit)[0], expected, rtol=1e-6)
 
 
 def test_no_half_life_counts_all_the_same_and_ties_stay_ties():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from momentary.models.sequential_rules import SequentialRules, SequentialRulesConfig
-from momentary.types import Sessions
+from momentary.types import EVENT_TYPES, Sessions
 from tests.contract.worlds import CHANCE, cycle, noise, recall_at_5
 
 RNG = np.random.default_rng(0)
@@ -26,6 +26,17 @@ def test_scores_are_the_papers(steps):
     np.testing.assert_allclose(scores[0], expected, rtol=1e-5)
     np.testing.assert_array_equal(scores[0], scores[1])  # the last item decides alone
     np.testing.assert_allclose(scores[2], 1e-6 * counts / counts.max(), rtol=1e-5)
+
+
+def test_a_rule_counts_as_much_as_its_events():
+    view, buy = EVENT_TYPES.index("view_item"), EVENT_TYPES.index("purchase")
+    model = SequentialRules(SequentialRulesConfig(event_weights={"purchase": 3, "view_item": 0.5}))
+    visits = Sessions.from_lists([[0, 1, 2], [0, 3]], types=[[view, buy, view], [buy, view]])
+    scores = model.fit(visits, n_items=5, rng=RNG).score(Sessions.from_lists([[0]]))
+    weights = np.array([0, 0.5 * 3, 0.5 * 0.5 / 2, 3 * 0.5, 0])
+    popular = np.array([3.5, 3, 0.5, 0.5, 0])
+    expected = weights / weights.sum() + 1e-6 * popular / popular.max()
+    np.testing.assert_allclose(scores[0], expected, rtol=1e-5)
 
 
 def test_sessions_do_not_run_into_each_other():

@@ -1,15 +1,17 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from momentary.models.session_knn import VSKNN, VSTAN, VSKNNConfig, VSTANConfig
-from momentary.types import Sessions
+from momentary.types import EVENT_TYPES, Sessions
 from tests.contract.worlds import CHANCE, cycle, noise, recall_at_5, tastes
 
 RNG = np.random.default_rng(0)
 DAY_US = 24 * 3600 * 1_000_000
 N_ITEMS = 12
+VIEW, BUY = EVENT_TYPES.index("view_item"), EVENT_TYPES.index("purchase")
 
 WEIGHTINGS = {
     "same": lambda _: 1.0,
@@ -36,8 +38,13 @@ def sessions_at(rows, days):
     return Sessions.from_lists(rows, times_us=times)
 
 
-def vote(query, rows, config, parts):
-    """The formula, session by session: `parts` holds similarity, match and near."""
+def vote(query, rows, config, parts, counts=None, counts_of_query=None):
+    """The formula, session by session: `parts` holds similarity, match and near.
+
+    `counts` says what each event of the rows counts, `counts_of_query` the same of the query's.
+    """
+    counts = [[1] * len(row) for row in rows] if counts is None else counts
+    counts_of_query = [1] * len(query) if counts_of_query is None else counts_of_query
     events = [item for row in rows for item in row]
     last_step = {item: query[::-1].index(item) for item in query}
     sharing = [n for n, row in enumerate(rows) if set(row) & set(query)]
@@ -47,20 +54,27 @@ def vote(query, rows, config, parts):
     for n in sample:
         shared = set(rows[n]) & set(query)
         total = sum(
-            parts["weight"](last_step[item]) * (1 + config.idf_similarity * idf[item])
+            parts["weight"](last_step[item])
+            * (1 + config.idf_similarity * idf[item])
+            * strongest(item, rows[n], counts[n])
+            * strongest(item, query, counts_of_query)
             for item in shared
         )
         similarity[n] = total * parts["session"](n, max(sample))
     nearest = sorted(sample, key=lambda n: (round(similarity[n], 9), n))[-config.neighbours :]
-    counts = np.bincount(events, minlength=N_ITEMS)
-    scores = 1e-6 * counts / counts.max()
+    popular = np.bincount(events, weights=np.concatenate(counts), minlength=N_ITEMS)
+    scores = 1e-6 * popular / popular.max()
     for n in nearest:
         item = min(set(rows[n]) & set(query), key=last_step.get)
         anchor = max(place for place, other in enumerate(rows[n]) if other == item)
         for place, other in enumerate(rows[n]):
             votes = similarity[n] * parts["match"](last_step[item]) * parts["near"](place - anchor)
-            scores[other] += votes * (1 + config.idf_score * idf[other])
+            scores[other] += votes * (1 + config.idf_score * idf[other]) * counts[n][place]
     return scores
+
+
+def strongest(item, row, counts):
+    return max(count for other, count in zip(row, counts, strict=True) if other == item)
 
 
 QUERIES = [[3], [1, 4], [5, 2, 5, 7], [N_ITEMS - 1, 0], [8, 8, 8], list(range(N_ITEMS))]
@@ -115,6 +129,39 @@ def test_vstan_scores_are_the_papers(world, neighbours, sample_size):
     model = VSTAN(config).fit(sessions_at(rows, days), n_items=N_ITEMS, rng=RNG)
     expected = [vote(query, rows, config, parts) for query in QUERIES]
     np.testing.assert_allclose(model.score(Sessions.from_lists(QUERIES)), expected, rtol=1e-4)
+
+
+def test_events_count_as_much_as_their_type(world):
+    rows, days = world
+    rng = np.random.default_rng(1)
+    weights = {VIEW: 0.5, BUY: 3.0}
+    types = [rng.choice([VIEW, VIEW, BUY], size=len(row)) for row in rows]
+    asked = [rng.choice([VIEW, BUY], size=len(query)) for query in QUERIES]
+    config = VSTANConfig(
+        neighbours=5,
+        position_decay=1.5,
+        recency_days=10,
+        distance_decay=2.5,
+        match_decay=3,
+        event_weights={"view_item": 0.5, "purchase": 3},
+    )
+    parts = {
+        "weight": lambda step: math.exp(-step / 1.5),
+        "session": lambda n, newest: (
+            math.exp((days[n] - days[newest]) / 10) / math.sqrt(len(rows[n]))
+        ),
+        "match": lambda step: math.exp(-step / 3),
+        "near": lambda distance: math.exp(-abs(distance) / 2.5) if distance else config.repeat,
+    }
+    sessions = replace(sessions_at(rows, days), types=np.concatenate(types).astype(np.int8))
+    model = VSTAN(config).fit(sessions, n_items=N_ITEMS, rng=RNG)
+    counts = [[weights[each] for each in row] for row in types]
+    expected = [
+        vote(query, rows, config, parts, counts, [weights[each] for each in own])
+        for query, own in zip(QUERIES, asked, strict=True)
+    ]
+    found = model.score(Sessions.from_lists(QUERIES, types=asked))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 def test_sessions_are_put_in_order_of_time():

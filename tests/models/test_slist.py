@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -5,11 +7,12 @@ from momentary.errors import DataError
 from momentary.learn.counts import US_PER_DAY
 from momentary.models import slist
 from momentary.models.slist import SLIST, SLISTConfig
-from momentary.types import Sessions
+from momentary.types import EVENT_TYPES, Sessions
 from tests.contract.worlds import CHANCE, cycle, noise, recall_at_5, tastes
 
 RNG = np.random.default_rng(0)
 N_ITEMS = 6
+VIEW, BUY = EVENT_TYPES.index("view_item"), EVENT_TYPES.index("purchase")
 
 
 @pytest.fixture
@@ -21,22 +24,24 @@ def log():
     return Sessions.from_lists(rows, times_us=times)
 
 
-def papers(log, config):
-    """B, with the matrices of the paper written out and inverted."""
+def papers(log, config, counts=None):
+    """B, with the matrices of the paper written out and inverted; `counts`: what events count."""
+    counts = np.ones(len(log.items)) if counts is None else counts
     x, s, t, w_x, w_s = [], [], [], [], []
     for row in range(len(log)):
         items = log.session(row)[-config.max_session :]
+        each = counts[log.offsets[row] : log.offsets[row + 1]][-config.max_session :]
         age = (log.last_times_us.max() - log.last_times_us[row]) / US_PER_DAY
         weight = np.exp(-age / config.recency_days)
-        x.append(np.isin(np.arange(N_ITEMS), items).astype(float))
+        x.append([each[items == item].max(initial=0) for item in range(N_ITEMS)])
         w_x.append(weight)
         for place in range(1, len(items)):
             past, future = np.zeros(N_ITEMS), np.zeros(N_ITEMS)
             for at, item in enumerate(items):
                 if at < place:
-                    past[item] += np.exp(-(place - 1 - at) / config.past)
+                    past[item] += each[at] * np.exp(-(place - 1 - at) / config.past)
                 else:
-                    future[item] += np.exp(-(at - place) / config.future)
+                    future[item] += each[at] * np.exp(-(at - place) / config.future)
             s.append(past)
             t.append(future)
             w_s.append(weight)
@@ -69,6 +74,21 @@ def test_weights_are_the_papers(log, config):
     scores = model.score(Sessions.from_lists([[3, 5, 3]]))
     assert (expected > 0.05).sum() > 2
     np.testing.assert_allclose(scores[0], expected + 1e-6 * counts / counts.max(), atol=4e-4)
+
+
+@pytest.mark.parametrize("config", SETTINGS)
+def test_events_count_as_much_as_their_type(log, config):
+    typed = replace(log, types=np.where(RNG.random(len(log.items)) < 0.3, BUY, VIEW))
+    counts = np.where(typed.types == BUY, 3.0, 0.5)
+    b = papers(log, config, counts)
+    config = replace(config, event_weights={"view_item": 0.5, "purchase": 3})
+    model = SLIST(config).fit(typed, n_items=N_ITEMS, rng=RNG)
+    fading = np.exp(-1 / config.reach)
+    expected = np.maximum(0.5 * b[3] + 3 * fading * b[5] + 0.5 * fading**2 * b[3], 0)
+    popular = np.bincount(log.items, weights=counts, minlength=N_ITEMS)
+    scores = model.score(Sessions.from_lists([[3, 5, 3]], types=[[VIEW, BUY, VIEW]]))
+    assert (expected > 0.05).sum() > 2
+    np.testing.assert_allclose(scores[0], expected + 1e-6 * popular / popular.max(), atol=1e-3)
 
 
 def test_a_truncated_column_is_the_best_of_its_neighbours(log):

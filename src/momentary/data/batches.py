@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from momentary.types import BoolArray, IntArray, Sessions
+from momentary.types import BoolArray, FloatArray, IntArray, Sessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,14 @@ class Step:
         inputs: The item each lane stands at. Shape (active,).
         targets: The item that follows. Shape (active,).
         fresh: True where a lane begins a session, so its memory is cleared. Shape (active,).
+        weights: How much each target counts, empty where all count 1. Shape (active,) or (0,).
     """
 
     lanes: IntArray
     inputs: IntArray
     targets: IntArray
     fresh: BoolArray
+    weights: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +50,30 @@ class SessionParallel:
     inputs: IntArray
     targets: IntArray
     fresh: BoolArray
+    weights: FloatArray
     starts: IntArray
 
     @classmethod
-    def plan(cls, sessions: Sessions, *, batch_size: int) -> SessionParallel:
-        """Lay the sessions out over `batch_size` lanes; the lane that is free first goes first."""
+    def plan(
+        cls,
+        sessions: Sessions,
+        *,
+        batch_size: int,
+        chosen: IntArray | None = None,
+        weights: FloatArray | None = None,
+    ) -> SessionParallel:
+        """Lay sessions out over `batch_size` lanes; the lane that is free first goes first.
+
+        Args:
+            sessions: In the order in which they are walked through.
+            batch_size: Lanes.
+            chosen: Which of them, ascending; None: all. Shape (sessions,).
+            weights: How much each event counts as a target; None: 1 each. Shape (events,).
+        """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")
-        rows = np.flatnonzero(sessions.lengths >= 2)
+        every = np.arange(len(sessions)) if chosen is None else chosen
+        rows = every[sessions.lengths[every] >= 2]
         predictions = sessions.lengths[rows] - 1
         lanes, first_steps = _assign(predictions, batch_size)
 
@@ -73,6 +91,7 @@ class SessionParallel:
             inputs=sessions.items[events],
             targets=sessions.items[events + 1],
             fresh=(place == 0)[order],
+            weights=np.zeros(0, dtype=np.float32) if weights is None else weights[events + 1],
             starts=np.searchsorted(steps[order], np.arange(n_steps + 1)),
         )
 
@@ -85,7 +104,13 @@ class SessionParallel:
     def step(self, number: int) -> Step:
         """One step, from 0."""
         rows = slice(self.starts[number], self.starts[number + 1])
-        return Step(self.lanes[rows], self.inputs[rows], self.targets[rows], self.fresh[rows])
+        return Step(
+            self.lanes[rows],
+            self.inputs[rows],
+            self.targets[rows],
+            self.fresh[rows],
+            self.weights[rows],
+        )
 
 
 def _assign(predictions: IntArray, batch_size: int) -> tuple[IntArray, IntArray]:

@@ -8,7 +8,7 @@ bucket, many: a visitor's events all lie in one bucket.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 import numpy as np
@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from momentary.data.vocabulary import Vocabulary
 from momentary.data.workspace import Workspace
 from momentary.errors import DataError
-from momentary.types import INTEREST_TYPES, BoolArray, IntArray, Sessions
+from momentary.types import (
+    EVENT_TYPES,
+    INTEREST_TYPES,
+    BoolArray,
+    IntArray,
+    Sessions,
+    TypeArray,
+)
 
 IDLE_S = 1800
 """Half an hour of silence ends a visit: the usual convention of web analytics."""
@@ -26,7 +33,8 @@ IDLE_S = 1800
 # session names are sorted by a 64-bit hash, and ties in time are settled afterwards.
 _SORTED = """
 SELECT hash(visitor) AS visitor, hash(visitor, session_id) AS stream, hash(item_id) AS item,
-       timestamp_us, hash(event_id) AS tie, session_id IS NOT NULL AS named
+       timestamp_us, hash(event_id) AS tie, session_id IS NOT NULL AS named,
+       (coalesce(list_position($all_types, event_type), 0) - 1)::TINYINT AS type
 FROM events WHERE list_contains($event_types, event_type)
 ORDER BY stream, timestamp_us
 """
@@ -53,12 +61,14 @@ class CutEvents:
 
     Attributes:
         starts: True where a session begins. Every array is of shape (events,).
+        types: Places of the events' types in `EVENT_TYPES`, -1 for others.
     """
 
     visitors: NDArray[np.uint64]
     items: NDArray[np.uint64]
     times_us: IntArray
     starts: BoolArray
+    types: TypeArray
 
 
 def sessionize(
@@ -81,7 +91,8 @@ def sessionize(
         raise ValueError(
             f"idle_s is {idle_s}; it must be above 0 seconds; half an hour (1800) is usual."
         )
-    rows = connection.execute(_SORTED, {"event_types": list(event_types)}).fetchnumpy()
+    named = {"event_types": list(event_types), "all_types": list(EVENT_TYPES)}
+    rows = connection.execute(_SORTED, named).fetchnumpy()
     times_us, stream = rows["timestamp_us"], rows["stream"]
     order = _settle_ties(stream, times_us, rows["tie"])
     silences_us = np.diff(times_us, prepend=times_us[:1])
@@ -89,7 +100,11 @@ def sessionize(
     starts[1:] |= stream[1:] != stream[:-1]
     starts[:1] = True
     return CutEvents(
-        visitors=rows["visitor"], items=rows["item"][order], times_us=times_us, starts=starts
+        visitors=rows["visitor"],
+        items=rows["item"][order],
+        times_us=times_us,
+        starts=starts,
+        types=rows["type"][order],
     )
 
 
@@ -132,6 +147,7 @@ def load_sessions(
         offsets=offsets,
         times_us=cut.times_us,
         users=visitor_hashes.find(cut.visitors[first]),
+        types=cut.types,
     )
     return SessionLog(sessions=unsorted.take(began), items=items, visitors=visitors)
 
@@ -179,14 +195,7 @@ def renumber_items(sessions: Sessions, renumbered: IntArray) -> Sessions:
         renumbered: New index by old index. Shape (items,).
     """
     items = renumbered[sessions.items]
-    known = items >= 0
-    before = np.concatenate([[0], np.cumsum(known)])
-    return Sessions(
-        items=items[known],
-        offsets=before[sessions.offsets].astype(np.int64),
-        times_us=sessions.times_us[known],
-        users=sessions.users,
-    )
+    return replace(sessions, items=items).keep(items >= 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -16,7 +16,7 @@ from momentary.learn.ranking import rank_and_list
 from momentary.learn.threads import one_blas_thread
 from momentary.models.protocol import Factored
 from momentary.recommend.pipeline import Rows, Scores, ranks, top
-from momentary.types import BoolArray, IntArray, Progress, Sessions, silent
+from momentary.types import EVENT_TYPES, BoolArray, IntArray, Progress, Sessions, silent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +129,9 @@ class Outcome:
         return len(self.groups)
 
 
-def next_item_queries(test: Sessions, *, max_history: int | None = None) -> Queries:
+def next_item_queries(
+    test: Sessions, *, max_history: int | None = None, target_types: Sequence[str] = ()
+) -> Queries:
     """Ask after every event of every session what the next one is.
 
     A session of n events gives n - 1 queries (Hidasi et al., ICLR 2016, section 4). Groups are
@@ -138,9 +140,10 @@ def next_item_queries(test: Sessions, *, max_history: int | None = None) -> Quer
     Args:
         test: Sessions of which those with at least 2 events are asked about.
         max_history: Show at most this many of the latest events; None shows all.
+        target_types: Ask only for events of these types, whatever came before; empty: for all.
 
     Raises:
-        ValueError: If no session has 2 events.
+        ValueError: If no session has 2 events, or none that is asked for.
     """
     _check_max_history(max_history)
     asked = np.maximum(test.lengths - 1, 0)
@@ -148,6 +151,9 @@ def next_item_queries(test: Sessions, *, max_history: int | None = None) -> Quer
     first = np.concatenate([[0], np.cumsum(asked)])
     place = np.arange(len(session)) - first[session] + 1
     ends = test.offsets[session] + place
+    if target_types:
+        wanted = np.flatnonzero(_of_types(test, target_types)[ends])
+        session, place, ends = session[wanted], place[wanted], ends[wanted]
     starts = test.offsets[session] if max_history is None else ends - np.minimum(place, max_history)
     return Queries(
         history=_windows(test, starts, ends, users=test.users[session]),
@@ -398,6 +404,13 @@ def _groups(sessions: Sessions) -> IntArray:
     return np.where(sessions.users >= 0, sessions.users, fresh)
 
 
+def _of_types(sessions: Sessions, names: Sequence[str]) -> BoolArray:
+    if sessions.types is None:
+        raise ValueError(f"the events have no types; do not ask for {', '.join(names)} alone.")
+    found: BoolArray = np.isin(sessions.types, [EVENT_TYPES.index(name) for name in names])
+    return found
+
+
 def _gather(starts: IntArray, ends: IntArray) -> tuple[IntArray, IntArray]:
     """Positions of windows joined end to end, and the offsets of the windows in them."""
     lengths = ends - starts
@@ -412,6 +425,7 @@ def _windows(sessions: Sessions, starts: IntArray, ends: IntArray, *, users: Int
         offsets=offsets,
         times_us=sessions.times_us[events],
         users=users,
+        types=None if sessions.types is None else sessions.types[events],
     )
 
 
@@ -436,11 +450,8 @@ def _by_user(sessions: Sessions, part: str) -> Sessions:
     rows = rows[(sessions.users[rows] >= 0) & (sessions.lengths[rows] > 0)]
     own = sessions.take(rows)
     users, first = np.unique(own.users, return_index=True)
-    joined = Sessions(
-        items=own.items,
-        offsets=np.concatenate([own.offsets[first], [len(own.items)]]),
-        times_us=own.times_us,
-        users=users,
+    joined = replace(
+        own, offsets=np.concatenate([own.offsets[first], [len(own.items)]]), users=users
     )
     user = np.repeat(np.arange(len(users)), joined.lengths)
     back = (np.diff(own.times_us) < 0) & (np.diff(user) == 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,7 +27,7 @@ from momentary.evaluation.replay import (
     replay,
 )
 from momentary.models.protocol import Scorer
-from momentary.types import IntArray, ObjectArray, Progress, Sessions, silent
+from momentary.types import INTEREST_TYPES, IntArray, ObjectArray, Progress, Sessions, silent
 
 Task = Literal["next_item", "completion", "next_basket"]
 
@@ -48,6 +48,7 @@ class TrialConfig:
         cutoffs: The k of the metrics, ascending.
         max_queries: Ask at most this many queries a task, drawn at random; None asks all.
         max_history: Show at most this many of a visitor's latest events.
+        target_types: With next_item: ask only for events of these types; empty: for all.
         seed: Draws what is hidden, which queries are asked, and each model's own chance.
     """
 
@@ -55,6 +56,7 @@ class TrialConfig:
     cutoffs: tuple[int, ...] = (5, 10, 20)
     max_queries: int | None = None
     max_history: int = 300
+    target_types: tuple[str, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -63,6 +65,27 @@ class TrialConfig:
             raise ValueError(f"tasks is {self.tasks}; name one or more of {', '.join(TASKS)}.")
         if self.max_queries is not None and self.max_queries < 1:
             raise ValueError(f"max_queries is {self.max_queries}; ask at least 1, or None for all.")
+        check_target_types(self.target_types, self.tasks)
+
+
+def check_target_types(names: Sequence[str], tasks: Sequence[Task]) -> None:
+    """Refuse types that no task asks for.
+
+    Raises:
+        ValueError: If a name is no type that models learn from, or another task than next_item is
+            to ask for some types alone.
+    """
+    unknown = [name for name in names if name not in INTEREST_TYPES]
+    if unknown:
+        raise ValueError(
+            f"target_types names {', '.join(unknown)}; models learn from "
+            f"{', '.join(INTEREST_TYPES)}."
+        )
+    if names and list(tasks) != ["next_item"]:
+        raise ValueError(
+            f"target_types is {', '.join(names)}, but {', '.join(tasks)} asks for whole baskets; "
+            "use it with next_item alone."
+        )
 
 
 COMPARED = (
@@ -175,7 +198,9 @@ def queries_of(split: Split, task: Task, *, config: TrialConfig = DEFAULT_TRIAL)
     test = split.test.sessions
     try:
         if task == "next_item":
-            queries = next_item_queries(test, max_history=config.max_history)
+            queries = next_item_queries(
+                test, max_history=config.max_history, target_types=config.target_types
+            )
         elif task == "completion":
             queries = completion_queries(test, rng=rng)
         else:

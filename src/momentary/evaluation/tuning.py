@@ -4,7 +4,9 @@ The test part is never looked at: `tune` is given a `Split` whose test part is t
 Trials are kept in an SQLite file, so a search that is interrupted goes on where it stopped, and are
 written down line by line beside it. The first trial has the model's own defaults. A trial that
 falls behind is given up early: a model that learns in epochs is judged after each of them, any
-other first on the newest part of the sessions.
+other first on the newest part of the sessions. Where the sessions hold events of several types,
+what each of them counts is searched, too, for a model that can weigh them; the most frequent one
+counts 1.
 """
 
 from __future__ import annotations
@@ -26,12 +28,18 @@ from momentary.data.splits import Split
 from momentary.errors import MomentaryError, SettingsError
 from momentary.evaluation import metrics
 from momentary.evaluation.replay import ReplayConfig, replay
-from momentary.evaluation.trials import TASKS, Task, TrialConfig, queries_of
+from momentary.evaluation.trials import (
+    TASKS,
+    Task,
+    TrialConfig,
+    check_target_types,
+    queries_of,
+)
 from momentary.learn.course import Course
 from momentary.learn.validation import Scores
 from momentary.models.artifact import make
 from momentary.models.protocol import Scorer, Trainable
-from momentary.types import Progress, silent
+from momentary.types import EVENT_TYPES, Progress, Sessions, silent
 
 _NEWEST_SHARES = (0.1, 0.3, 1.0)
 """A model without epochs learns from so much of the sessions before it may learn from more."""
@@ -54,6 +62,8 @@ class Range:
     high: float
     log: bool = False
 
+
+_EVENT_WEIGHTS = "event_weights"
 
 _COUNTED_PARTS = (
     {"kind": "vstan"},
@@ -179,6 +189,43 @@ SPACES: dict[str, dict[str, Choice | Range]] = {
 }
 """What a search may vary, by model."""
 
+TYPE_WEIGHTS = Choice((0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0))
+"""What an event type may count beside the most frequent one."""
+
+Space = Mapping[str, Choice | Range]
+"""What one search may vary; "event_weights.purchase" is the entry purchase of that setting."""
+
+
+def space_of(kind: str, sessions: Sessions) -> Space:
+    """What a search of one model may vary on these sessions.
+
+    Raises:
+        SettingsError: If the model has no space.
+    """
+    if kind not in SPACES:
+        raise SettingsError(
+            f"There is no search space for {kind!r}; there are {', '.join(SPACES)}."
+        )
+    space, types = SPACES[kind], sessions.types
+    if types is None or not hasattr(make(kind).config, _EVENT_WEIGHTS):
+        return space
+    counts = np.bincount(types[types >= 0], minlength=len(EVENT_TYPES))
+    by_count = np.argsort(-counts, kind="stable")[: (counts > 0).sum()]
+    others = [f"{_EVENT_WEIGHTS}.{EVENT_TYPES[place]}" for place in by_count[1:]]
+    return {**space, **dict.fromkeys(others, TYPE_WEIGHTS)}
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as models take them, from values by the names of a space."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        setting, _, entry = name.partition(".")
+        if entry:
+            found.setdefault(setting, {})[entry] = value
+        else:
+            found[name] = value
+    return found
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuneConfig:
@@ -190,6 +237,7 @@ class TuneConfig:
         k: Its cutoff.
         task: What is asked.
         max_queries: Ask at most this many queries.
+        target_types: With next_item: ask only for events of these types; empty: for all.
         prune: Give up a trial that stands below the median of the others at the same point.
         seed: Draws settings, queries and each model's own chance.
     """
@@ -199,6 +247,7 @@ class TuneConfig:
     k: int = 20
     task: Task = "next_item"
     max_queries: int = 5_000
+    target_types: tuple[str, ...] = ()
     prune: bool = True
     seed: int = 0
 
@@ -209,6 +258,7 @@ class TuneConfig:
             raise ValueError(f"task is {self.task!r}; it must be one of {', '.join(TASKS)}.")
         if self.metric not in ("recall", "mrr"):
             raise ValueError(f"metric is {self.metric!r}; it must be recall or mrr.")
+        check_target_types(self.target_types, (self.task,))
 
     @property
     def wanted(self) -> str:
@@ -290,18 +340,15 @@ def tune(
     Raises:
         SettingsError: If the model has no space.
     """
-    if kind not in SPACES:
-        raise SettingsError(
-            f"There is no search space for {kind!r}; there are {', '.join(SPACES)}."
-        )
+    space = space_of(kind, split.train.sessions)
     study = _study(kind, split, journal=journal, config=config)
     _take_up(study)
     if not study.trials:
-        study.enqueue_trial(_defaults(kind))
+        study.enqueue_trial(_defaults(kind, space))
     log = journal.with_name(f"{journal.stem}-{kind}.jsonl")
 
     def tell(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-        line = {"search": study.study_name, **asdict(_tried(trial, kind))}
+        line = {"search": study.study_name, **asdict(_tried(trial, space))}
         with log.open("ab") as opened:
             opened.write(msgspec.json.encode(line) + b"\n")
         best = f"best {config.wanted} {study.best_value:.4f}" if _with_value(study) else ""
@@ -309,26 +356,36 @@ def tune(
 
     left = config.trials - len(_finished(study))
     if left > 0:
-        objective = _objective(kind, split, config=config, prepare=prepare)
+        objective = _objective(kind, split, space=space, config=config, prepare=prepare)
         study.optimize(objective, n_trials=left, callbacks=[tell])
     if not _with_value(study):
         raise MomentaryError(f"Every trial of {kind} failed; see {log} for the reasons.")
-    best = _tried(study.best_trial, kind)
+    best = _tried(study.best_trial, space)
     return Tuned(
         kind=kind,
         settings=best.settings,
         metrics=best.metrics,
         trials=len(_finished(study)),
-        tried=tuple(_tried(trial, kind) for trial in _finished(study)),
+        tried=tuple(_tried(trial, space) for trial in _finished(study)),
         log=log,
     )
 
 
 def _objective(
-    kind: str, split: Split, *, config: TuneConfig, prepare: Callable[[Scorer], object]
+    kind: str,
+    split: Split,
+    *,
+    space: Space,
+    config: TuneConfig,
+    prepare: Callable[[Scorer], object],
 ) -> Callable[[optuna.Trial], float]:
     """What a trial does: fit with settings of its own, and ask."""
-    asking = TrialConfig(tasks=(config.task,), max_queries=config.max_queries, seed=config.seed)
+    asking = TrialConfig(
+        tasks=(config.task,),
+        max_queries=config.max_queries,
+        target_types=config.target_types,
+        seed=config.seed,
+    )
     queries = queries_of(split, config.task, config=asking)
     replaying = ReplayConfig(
         cutoffs=(config.k,), exclude_history=config.task == "completion", keep_lists=0
@@ -345,7 +402,7 @@ def _objective(
 
     def objective(trial: optuna.Trial) -> float:
         began = time.process_time()
-        model = make(kind, {name: _suggest(trial, name, at) for name, at in SPACES[kind].items()})
+        model = make(kind, _nested({name: _suggest(trial, name, at) for name, at in space.items()}))
         prepare(model)
 
         def report(step: int, found: Mapping[str, float]) -> None:
@@ -428,6 +485,8 @@ def _study(kind: str, split: Split, *, journal: Path, config: TuneConfig) -> opt
         f"{kind} {config.task} {config.metric}@{config.k} {config.max_queries} seed {config.seed} "
         f"{len(train.items)} events until {split.cut_us}"
     )
+    if config.target_types:
+        name += f" asked for {', '.join(config.target_types)}"
     journal.parent.mkdir(parents=True, exist_ok=True)
     storage = f"sqlite:///{journal}"
     # A search that goes on must not draw again what it drew at its beginning.
@@ -463,14 +522,14 @@ def _with_value(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return [t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
 
 
-def _tried(trial: optuna.trial.FrozenTrial, kind: str) -> Tried:
+def _tried(trial: optuna.trial.FrozenTrial, space: Space) -> Tried:
     done = trial.state == optuna.trial.TrialState.COMPLETE
     why = str(trial.user_attrs.get("failed", ""))
     outcome = "failed" if why else "pruned"
     return Tried(
         number=trial.number,
         outcome="done" if done else outcome,
-        settings={name: _value(drawn, SPACES[kind][name]) for name, drawn in trial.params.items()},
+        settings=_nested({name: _value(at, space[name]) for name, at in trial.params.items()}),
         metrics={name: value for name, value in trial.user_attrs.items() if "@" in name},
         reports=tuple(trial.intermediate_values[at] for at in sorted(trial.intermediate_values)),
         seconds=float(trial.user_attrs.get("seconds", 0.0)),
@@ -478,15 +537,18 @@ def _tried(trial: optuna.trial.FrozenTrial, kind: str) -> Tried:
     )
 
 
-def _defaults(kind: str) -> dict[str, int | float]:
+def _defaults(kind: str, space: Space) -> dict[str, int | float]:
     """The model's own settings as far as its space holds them; the first trial takes them."""
     config, found = make(kind).config, dict[str, int | float]()
-    for name, space in SPACES[kind].items():
-        value = getattr(config, name)
-        if isinstance(space, Choice):
-            if value in space.values:
-                found[name] = space.values.index(value)
-        elif space.low <= value <= space.high:
+    for name, at in space.items():
+        setting, _, entry = name.partition(".")
+        value = getattr(config, setting)
+        if entry:
+            value = value.get(entry, 1.0)
+        if isinstance(at, Choice):
+            if value in at.values:
+                found[name] = at.values.index(value)
+        elif at.low <= value <= at.high:
             found[name] = value
     return found
 

@@ -26,18 +26,20 @@ def require_items_below(items: IntArray, n_items: int) -> None:
         )
 
 
-def relative_popularity(items: IntArray, *, n_items: int) -> FloatArray:
+def relative_popularity(
+    items: IntArray, *, n_items: int, weights: FloatArray | None = None
+) -> FloatArray:
     """How often each item was seen, with the most frequent at 1. Shape (items,).
 
-    Models add a small multiple of it, so that a session about which they know nothing is
-    still given an order.
+    With `weights`, one an event, each event counts as much. Models add a small multiple of it, so
+    that a session about which they know nothing is still given an order.
 
     >>> relative_popularity(np.array([2, 2, 0]), n_items=4).tolist()
     [0.5, 0.0, 1.0, 0.0]
     """
     require_items_below(items, n_items)
-    counts = np.bincount(items, minlength=n_items)
-    return (counts / max(int(counts.max(initial=0)), 1)).astype(np.float32)
+    counts = np.bincount(items, weights=weights, minlength=n_items)
+    return (counts / (counts.max(initial=0) or 1)).astype(np.float32)
 
 
 def session_rows(sessions: Sessions) -> IntArray:
@@ -65,12 +67,4 @@ def last_events(sessions: Sessions, limit: int) -> Sessions:
     >>> last_events(Sessions.from_lists([[3, 1, 4], [2]]), 2).items.tolist()
     [1, 4, 2]
     """
-    kept = steps_from_end(sessions) < limit
-    return Sessions(
-        items=sessions.items[kept],
-        offsets=np.concatenate([[0], np.cumsum(np.minimum(sessions.lengths, limit))]).astype(
-            np.int64
-        ),
-        times_us=sessions.times_us[kept],
-        users=sessions.users,
-    )
+    return sessions.keep(steps_from_end(sessions) < limit)

@@ -136,6 +136,8 @@ def fingerprint(
     digest = hashlib.sha256(json.dumps(stated, sort_keys=True, default=str).encode())
     for array in (sessions.items, sessions.offsets, sessions.times_us, sessions.users):
         digest.update(np.ascontiguousarray(array).data)
+    if sessions.types is not None:
+        digest.update(np.ascontiguousarray(sessions.types).data)
     return digest.hexdigest()[:20]
 
 

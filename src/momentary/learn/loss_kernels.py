@@ -19,7 +19,11 @@ _ZERO, _ONE, _TWO = np.float32(0), np.float32(1), np.float32(2)
 
 @kernel
 def cross_entropy(  # noqa: PLR0917 - compiled callers know no keyword-only ones
-    scores: FloatArray, offsets: FloatArray, scale: float, column_sums: FloatArray
+    scores: FloatArray,
+    offsets: FloatArray,
+    scale: float,
+    column_sums: FloatArray,
+    weights: FloatArray | None = None,
 ) -> float:
     """Softmax cross-entropy of each row's target, summed over the batch.
 
@@ -33,11 +37,13 @@ def cross_entropy(  # noqa: PLR0917 - compiled callers know no keyword-only ones
         offsets: Added to every row. Shape (candidates,).
         scale: Factor of the gradient, such as 1 / batch size; the loss is not scaled.
         column_sums: Replaced by the gradient's sum over the batch. Shape (candidates,).
+        weights: How much each row counts, in loss and gradient; None: 1 each. Shape (batch,).
     """
-    factor = np.float32(scale)
     column_sums[:] = _ZERO
     loss = 0.0
     for i in range(len(scores)):
+        weight = _ONE if weights is None else weights[i]
+        factor = np.float32(scale) * weight
         row = scores[i]
         highest = _add(row, offsets)
         own = row[i]
@@ -45,7 +51,7 @@ def cross_entropy(  # noqa: PLR0917 - compiled callers know no keyword-only ones
         for j in range(len(row)):
             row[j] = exp(row[j] - highest)
             total += row[j]
-        loss += np.log(total) + highest - own
+        loss += weight * (np.log(total) + highest - own)
         share = factor / total
         for j in range(len(row)):
             row[j] *= share
@@ -56,13 +62,14 @@ def cross_entropy(  # noqa: PLR0917 - compiled callers know no keyword-only ones
 
 
 @kernel
-def bpr_max(  # noqa: PLR0917 - compiled callers know no keyword-only ones
+def bpr_max(  # noqa: PLR0913, PLR0917 - compiled callers know no keyword-only ones
     scores: FloatArray,
     offsets: FloatArray,
     scale: float,
     column_sums: FloatArray,
     elu: float,
     regularization: float,
+    weights: FloatArray | None = None,
 ) -> float:
     """BPR-max with score regularisation, summed over the batch.
 
@@ -84,12 +91,15 @@ def bpr_max(  # noqa: PLR0917 - compiled callers know no keyword-only ones
         column_sums: Replaced by the gradient's sum over the batch. Shape (candidates,).
         elu: Width of the exponential linear unit; 0 leaves the scores linear.
         regularization: lambda.
+        weights: How much each row counts, in loss and gradient; None: 1 each. Shape (batch,).
     """
-    factor, bend, weight = np.float32(scale), np.float32(elu), np.float32(regularization)
+    bend, weight = np.float32(elu), np.float32(regularization)
     column_sums[:] = _ZERO
     softmax, beats = np.empty_like(offsets), np.empty_like(offsets)
     loss = 0.0
     for i in range(len(scores)):
+        counts = _ONE if weights is None else weights[i]
+        factor = np.float32(scale) * counts
         row = scores[i]
         _add(row, offsets)
         _elu(row, bend)
@@ -99,7 +109,7 @@ def bpr_max(  # noqa: PLR0917 - compiled callers know no keyword-only ones
         softmax[i] = _ZERO
         won, penalty, slope = _averages(row, softmax, beats)
         won += _LEAST
-        loss += weight * penalty - np.log(won)
+        loss += counts * (weight * penalty - np.log(won))
         for j in range(len(row)):
             r, b = row[j], beats[j]
             change = weight * r * (r + _TWO) - b * b / won - weight * penalty + _ONE

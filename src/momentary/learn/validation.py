@@ -79,6 +79,7 @@ class Validation:
             offsets=offsets,
             times_us=times_us[events],
             users=newest.users[rows[at]],
+            types=None if newest.types is None else newest.types[seen][events],
         )
         return cls(history, items[at])
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from momentary.types import BoolArray, IntArray, Sessions
+from momentary.types import BoolArray, FloatArray, IntArray, Sessions
 
 _BATCHES_A_POOL = 12
 
@@ -18,10 +18,12 @@ class Padded(NamedTuple):
     Attributes:
         items: Shape (windows, longest).
         asked: Places whose next item is asked for. Shape (windows, longest - 1).
+        weights: How much the next item counts; None: 1 everywhere. Shape (windows, longest - 1).
     """
 
     items: IntArray
     asked: BoolArray
+    weights: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,7 @@ class Windows:
         ends: One past its last event. Shape (windows,).
         first_asked: Place from which next items are asked for: what comes before was asked in
             the window before. Shape (windows,).
+        weights: How much each event counts as a next item; None: 1 each. Shape (events,).
     """
 
     items: IntArray
@@ -42,9 +45,10 @@ class Windows:
     starts: IntArray
     ends: IntArray
     first_asked: IntArray
+    weights: FloatArray | None = None
 
     @classmethod
-    def cut(cls, sessions: Sessions, *, longest: int) -> Windows:
+    def cut(cls, sessions: Sessions, *, longest: int, weights: FloatArray | None = None) -> Windows:
         """Windows of at most `longest` inputs and the item after them, in the order of time.
 
         >>> windows = Windows.cut(Sessions.from_lists([[0, 1, 2, 3, 4], [5]]), longest=2)
@@ -73,6 +77,7 @@ class Windows:
             starts=joined[1][order],
             ends=joined[2][order],
             first_asked=joined[3][order],
+            weights=weights,
         )
 
     def __len__(self) -> int:
@@ -100,8 +105,10 @@ class Windows:
         ends = self.ends[rows][:, None]
         real = events < ends
         places = np.arange(width - 1)
+        events = np.minimum(events, ends - 1)
         return Padded(
-            items=self.items[np.minimum(events, ends - 1)],
+            items=self.items[events],
+            weights=None if self.weights is None else self.weights[events[:, 1:]],
             asked=real[:, 1:] & (places >= self.first_asked[rows][:, None]),
         )
 

@@ -24,15 +24,16 @@ u_t = [h_t; x_t], positions counted back from t, r = t - j, and k the width of a
     gates       g_t = softmax(G [u_t; log(1 + t)] + b_g)
     score       p(i) = g_1 V_t(i) + g_2 C_t(i)
 
-Training maximises log p of every next item, gradients through the whole visit; a session is
-told only what was counted before its stretch of time. The sum of V's softmax is estimated from
-the batch's targets and a drawn sample. E starts at the items' association vectors.
+Training maximises log p of every next item, times what its event counts if `event_weights` says
+so, gradients through the whole visit; a session is told only what was counted before its stretch
+of time. The sum of V's softmax is estimated from the batch's targets and a drawn sample. E starts
+at the items' association vectors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numba
@@ -55,6 +56,7 @@ from momentary.learn.covisits import (
     session_weights,
 )
 from momentary.learn.estimated_softmax import Offer, estimated_log_softmax
+from momentary.learn.event_weights import EventWeights, require_event_weights, target_weights
 from momentary.learn.fitted import require_fitted
 from momentary.learn.order import first_appearance, inverse
 from momentary.learn.past_evidence import (
@@ -107,6 +109,8 @@ class AttentiveRNNConfig:
         learning_rate: Adam's highest: it rises over the first twentieth and falls to 0.
         dropout_items: Share of the item vectors' numbers that is dropped in training.
         dropout_hidden: Share of the GRU's outputs that is dropped in training.
+        event_weights: How much events count as next items, by type (`learn.event_weights`): one
+            of weight 0 is read, and counted in the evidence, but never asked for.
     """
 
     units: int = 128
@@ -127,9 +131,11 @@ class AttentiveRNNConfig:
     learning_rate: float = 0.005
     dropout_items: float = 0.3
     dropout_hidden: float = 0.2
+    event_weights: EventWeights = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require_ranges(self, _RANGES)
+        require_event_weights(self.event_weights)
         if not all(life >= 1 for life in self.fame_half_lives):
             raise ValueError(
                 f"fame_half_lives is {self.fame_half_lives}; each must be 1 session or more."
@@ -293,20 +299,16 @@ class AttentiveRNN:
         # not depend on how the caller numbers them.
         order = first_appearance(sessions.items, n_items=n_items)
         number = inverse(order)
-        ours = Sessions(
-            items=number[sessions.items],
-            offsets=sessions.offsets,
-            times_us=sessions.times_us,
-            users=sessions.users,
-        )
-        windows = Windows.cut(ours, longest=config.max_session)
+        ours = replace(sessions, items=number[sessions.items])
+        weights = target_weights(ours, config.event_weights)
+        windows = Windows.cut(ours, longest=config.max_session, weights=weights)
         if not len(windows):
             raise MomentaryError(
                 "No session has two events, so there is no next item to learn. "
                 "Lower the item filter, or train a model that needs no order."
             )
-        weights = session_weights(len(ours), half_life=config.half_life)
-        counts = followers(ours, weights=weights, n_items=n_items, window=config.window)
+        recency = session_weights(len(ours), half_life=config.half_life)
+        counts = followers(ours, weights=recency, n_items=n_items, window=config.window)
         with one_torch_thread(), one_blas_thread():
             past = PastEvidence.of(
                 ours,
@@ -626,15 +628,7 @@ def _point(  # noqa: PLR0917 - kernels are called by position
 def _keep(sessions: Sessions, known: BoolArray) -> Sessions:
     """The sessions without the events of items that are not `known`."""
     kept = known[sessions.items]
-    if kept.all():
-        return sessions
-    running = np.concatenate([[0], np.cumsum(kept)])
-    return Sessions(
-        items=sessions.items[kept],
-        offsets=running[sessions.offsets],
-        times_us=sessions.times_us[kept],
-        users=sessions.users,
-    )
+    return sessions if kept.all() else sessions.keep(kept)
 
 
 class _Trainer:
@@ -716,7 +710,10 @@ class _Trainer:
         )
         pointed = torch.log((reading.pointer[asked] * same).sum(1) + _NEVER)
         parts = torch.stack([catalogue, pointed], dim=1)
-        loss = -torch.logsumexp(reading.log_gates[asked] + parts, dim=1).sum()
+        chances = torch.logsumexp(reading.log_gates[asked] + parts, dim=1)
+        if padded.weights is not None:
+            chances = chances * torch.from_numpy(padded.weights)[asked]
+        loss = -chances.sum()
         weights = list(self.network.parameters())
         by_vectors, *by_weights = torch.autograd.grad(loss / len(targets), [vectors, *weights])
         for weight, gradient in zip(weights, by_weights, strict=True):

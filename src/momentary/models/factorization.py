@@ -10,7 +10,8 @@ A session s is scored by folding it in: its own factors are the ridge solution g
 
     x_s = (Y'Y + Y'(C_s - I)Y + lambda I)^-1 Y' C_s p_s,    score(i | s) = x_s . y_i,
 
-where an event of s counts decay^(steps from the end). The alternation itself is the `implicit`
+where an event of s counts decay^(steps from the end). Where `event_weights` says what events count,
+r sums them, and an event of s counts as much more. The alternation itself is the `implicit`
 library's.
 """
 
@@ -20,7 +21,7 @@ import functools
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -35,6 +36,7 @@ from momentary.learn.counts import (
     session_rows,
     steps_from_end,
 )
+from momentary.learn.event_weights import EventWeights, counted, require_event_weights
 from momentary.learn.fitted import require_fitted
 from momentary.learn.order import first_appearance, inverse
 from momentary.types import FloatArray, IntArray, Progress, Sessions, silent
@@ -56,6 +58,8 @@ class FactorizationConfig:
         alpha: Confidence gained by one event.
         iterations: Alternations.
         decay: Weight of an event of the session relative to the one after it; 1 is no decay.
+        event_weights: How much events count, by type (`learn.event_weights`); those of weight 0
+            are left out.
     """
 
     factors: int = 128
@@ -63,8 +67,10 @@ class FactorizationConfig:
     alpha: float = 200.0
     iterations: int = 6
     decay: float = 0.5
+    event_weights: EventWeights = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        require_event_weights(self.event_weights)
         for name in ("factors", "iterations"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
@@ -115,10 +121,14 @@ class Factorization:
         Raises:
             DataError: If an item index is not below `n_items`.
         """
-        popularity = relative_popularity(sessions.items, n_items=n_items)
-        order = first_appearance(sessions.items, n_items=n_items)
+        told, each = counted(sessions, self.config.event_weights)
+        popularity = relative_popularity(told.items, n_items=n_items, weights=each)
+        order = first_appearance(told.items, n_items=n_items)
         internal = inverse(order)
-        confidence = _confidence(sessions, internal, self.config.alpha)
+        gained = np.full(len(told.items), self.config.alpha, dtype=np.float32)
+        if each is not None:
+            gained *= each
+        confidence = _confidence(told, internal, gained)
         with _one_blas_thread():
             solver = AlternatingLeastSquares(
                 factors=self.config.factors,
@@ -157,7 +167,10 @@ class Factorization:
 
     def _fold_in(self, sessions: Sessions, learned: _Learned) -> FloatArray:
         """The factors of each session. Shape (sessions, factors)."""
+        sessions, each = counted(sessions, self.config.event_weights)
         weights = self.config.decay ** steps_from_end(sessions)
+        if each is not None:
+            weights = weights * each
         systems = np.tile(learned.gram, (len(sessions), 1, 1))  # (sessions, factors, factors)
         targets = np.zeros((len(sessions), len(learned.gram), 1))
         for row in range(len(sessions)):
@@ -182,15 +195,17 @@ class Factorization:
         return model
 
 
-def _confidence(sessions: Sessions, internal: IntArray, alpha: float) -> scipy.sparse.csr_array:
-    """1 + alpha r where r > 0. Shape (visitors, items), items in internal order."""
+def _confidence(
+    sessions: Sessions, internal: IntArray, gained: FloatArray
+) -> scipy.sparse.csr_array:
+    """1 + what all events gained. Shape (visitors, items), items in internal order."""
     own_row = sessions.users.max(initial=-1) + 1 + np.arange(len(sessions))
     visitors = np.where(sessions.users >= 0, sessions.users, own_row)
     known, rows = np.unique(visitors, return_inverse=True)
     rows = inverse(first_appearance(rows, n_items=len(known)))[rows]  # no matter their names
     pairs = (rows[session_rows(sessions)], internal[sessions.items])
     confidence = scipy.sparse.csr_matrix(
-        (np.full(len(sessions.items), alpha, dtype=np.float32), pairs),
+        (gained, pairs),
         shape=(len(known), len(internal)),
     )
     confidence.data += np.float32(1.0)

@@ -15,6 +15,9 @@ With x_t the embedding of click t and h_0 = 0:
     h_t = (1 - z_t) n_t + z_t h_{t-1}
     score of item i = w_i . h_t + bias_i
 
+Where events have types and `event_weights` says what they count, each click's loss counts as much
+as the click that it asks for; the network reads all clicks alike.
+
 Gradients go back one step: h_{t-1} is taken as given. They are written out by hand, those of the
 cell in `learn.gru` and those of the losses in `learn.loss_kernels`, and held against automatic
 differentiation by the tests; so neither training nor serving needs torch.
@@ -24,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -39,6 +42,7 @@ from momentary.learn.checkpoint import Checkpoint, chance_of, set_chance
 from momentary.learn.course import DEFAULT_COURSE, Course, Record, fingerprint
 from momentary.learn.course import run as run_course
 from momentary.learn.dropout import Dropout, fill_mask
+from momentary.learn.event_weights import EventWeights, require_event_weights, target_weights
 from momentary.learn.gru import Cell, CellPass, PassArrays, glorot, go_back, go_there
 from momentary.learn.loss_kernels import bpr_max, cross_entropy
 from momentary.learn.order import first_appearance, inverse
@@ -77,6 +81,8 @@ class GRU4RecConfig:
         momentum: Adagrad's, 0 up to 1.
         dropout_embedding: Share of the input that is dropped in training.
         dropout_hidden: Share of each layer's output that is dropped in training.
+        event_weights: How much events count as what comes next, by type (`learn.event_weights`):
+            one of weight 0 is read, but never asked for.
     """
 
     units: tuple[int, ...] = (100,)
@@ -94,8 +100,10 @@ class GRU4RecConfig:
     momentum: float = 0.1
     dropout_embedding: float = 0.0
     dropout_hidden: float = 0.2
+    event_weights: EventWeights = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        require_event_weights(self.event_weights)
         if not self.units or min(self.units) < 1:
             raise ValueError(f"units is {self.units}; name at least one width, such as (100,).")
         require_choices(self, _CHOICES)
@@ -250,12 +258,7 @@ class GRU4Rec:
         # independent of how the caller numbers them.
         order = first_appearance(taught.items, n_items=n_items)
         number = inverse(order)
-        ours = Sessions(
-            items=number[taught.items],
-            offsets=taught.offsets,
-            times_us=taught.times_us,
-            users=taught.users,
-        )
+        ours = replace(taught, items=number[taught.items])
         with _Crew(config, ours, numbers=number, rng=rng, workers=course.workers) as crew:
             if not any(len(plan) for plan in crew.plans):
                 raise MomentaryError(
@@ -414,8 +417,8 @@ class _Aim(NamedTuple):
     regularization: float
 
 
-_Clicks = tuple[IntArray, IntArray, IntArray, IntArray, BoolArray]
-"""Targets, negatives, inputs, lanes, and whether a lane begins a session."""
+_Clicks = tuple[IntArray, IntArray, IntArray, IntArray, BoolArray, FloatArray]
+"""Targets, negatives, inputs, lanes, whether a lane begins a session, and the targets' weights."""
 _Drop = tuple[FloatArray, NDArray[np.uint16], int]
 """A mask, random bits by step, and the limit."""
 _Tables = tuple[FloatArray, FloatArray, FloatArray]
@@ -430,7 +433,7 @@ _Moves = tuple[
 
 @kernel
 def _walk(
-    plan: tuple[IntArray, IntArray, IntArray, IntArray, BoolArray],
+    plan: tuple[IntArray, IntArray, IntArray, IntArray, BoolArray, FloatArray],
     chance: tuple[IntArray, tuple[_Drop, ...]],
     sources: _Sources,
     *,
@@ -440,18 +443,25 @@ def _walk(
     """Step after step of full width; the loss summed over them.
 
     Args:
-        plan: Where the steps start, and the targets, inputs, lanes and beginnings of all.
+        plan: Where the steps start, and the targets, inputs, lanes, beginnings and weights of all.
         chance: What `_Trainer.draw` gives, which says how many steps there are.
         sources: What `_Trainer.sources` gives.
         aim: An `_Aim`.
         moves: What `_Trainer.moves` gives.
     """
-    starts, targets, inputs, lanes, fresh = plan
+    starts, targets, inputs, lanes, fresh, weights = plan
     negatives, drops = chance
     summed = 0.0
     for step in range(len(negatives)):
         at, end = starts[step], starts[step + 1]
-        clicks = (targets[at:end], negatives[step], inputs[at:end], lanes[at:end], fresh[at:end])
+        clicks = (
+            targets[at:end],
+            negatives[step],
+            inputs[at:end],
+            lanes[at:end],
+            fresh[at:end],
+            weights[at:end],
+        )
         summed += _there_and_back(clicks, sources, drops, step=step, aim=aim)
         _update(moves, clicks[2])
     return summed
@@ -464,7 +474,7 @@ def _there_and_back(  # noqa: PLR0917 - compiled callers know no keyword-only on
     """From the clicks to the loss, summed over the lanes, and back to all gradients.
 
     Args:
-        clicks: Targets, negatives, inputs, lanes, and whether a lane begins a session.
+        clicks: As `_Clicks`.
         sources: What `_Trainer.sources` gives.
         drops: Of the input, then of each layer's output.
         step: Which of the steps.
@@ -475,6 +485,17 @@ def _there_and_back(  # noqa: PLR0917 - compiled callers know no keyword-only on
     _there(clicks, sources, drops, step=step)
     offered, top = room.taken[: len(room.biases)], layers[len(layers) - 1].after
     np.dot(top, offered.T, room.scores)
+    # Without weights a copy runs that knows of none, so that not a bit of it changes.
+    loss = _weighed(room, clicks[5], aim) if len(clicks[5]) > 0 else _plain(room, aim)
+    np.dot(room.scores.T, top, room.by_taken[: len(room.biases)])
+    np.dot(room.scores, offered, room.by_top)
+    _back(room, layers, drops)
+    return loss
+
+
+@kernel
+def _plain(room: _Arrays, aim: _Aim) -> float:
+    """The loss of the scores, which become its gradient."""
     sums = room.by_biases.reshape(-1)
     if aim.compare:
         loss = bpr_max(
@@ -487,9 +508,27 @@ def _there_and_back(  # noqa: PLR0917 - compiled callers know no keyword-only on
         )
     else:
         loss = cross_entropy(room.scores, room.biases, scale=aim.scale, column_sums=sums)
-    np.dot(room.scores.T, top, room.by_taken[: len(room.biases)])
-    np.dot(room.scores, offered, room.by_top)
-    _back(room, layers, drops)
+    return loss
+
+
+@kernel
+def _weighed(room: _Arrays, weights: FloatArray, aim: _Aim) -> float:
+    """The same, each lane as much as its target counts."""
+    sums = room.by_biases.reshape(-1)
+    if aim.compare:
+        loss = bpr_max(
+            room.scores,
+            room.biases,
+            scale=aim.scale,
+            column_sums=sums,
+            elu=aim.elu,
+            regularization=aim.regularization,
+            weights=weights,
+        )
+    else:
+        loss = cross_entropy(
+            room.scores, room.biases, scale=aim.scale, column_sums=sums, weights=weights
+        )
     return loss
 
 
@@ -741,7 +780,8 @@ class _Trainer:
         if len(step.inputs) != len(self.room.scores):
             self.room = self._room(len(step.inputs))
         negatives, drops = self.draw(1)
-        clicks = (step.targets, negatives[0], step.inputs, step.lanes, step.fresh)
+        own = (step.inputs, step.lanes, step.fresh, step.weights)
+        clicks = (step.targets, negatives[0], *own)
         loss: float = _there_and_back(clicks, self.sources(), drops, step=0, aim=self.aim)
         self.update(step)
         return loss
@@ -750,8 +790,9 @@ class _Trainer:
         """The next steps, all of full width, in one go; the loss summed over them."""
         if len(self.room.scores) != self.config.batch_size:
             self.room = self._room(self.config.batch_size)
+        starts = plan.starts[self.cursor :]
         summed: float = _walk(
-            (plan.starts[self.cursor :], plan.targets, plan.inputs, plan.lanes, plan.fresh),
+            (starts, plan.targets, plan.inputs, plan.lanes, plan.fresh, plan.weights),
             self.draw(count),
             self.sources(),
             aim=self.aim,
@@ -826,10 +867,13 @@ class _Crew:
         while len(self.workers) < workers:
             own = np.random.default_rng(rng.integers(2**63, size=4))
             self.workers.append(_Trainer(config, counts=self.counts, rng=own, partner=first))
+        weights = target_weights(sessions, config.event_weights)
         self.plans = [
             SessionParallel.plan(
-                sessions if workers == 1 else sessions.take(np.arange(at, len(sessions), workers)),
+                sessions,
                 batch_size=config.batch_size,
+                chosen=np.arange(at, len(sessions), workers),
+                weights=weights,
             )
             for at in range(workers)
         ]

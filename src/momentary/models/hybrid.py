@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
@@ -538,12 +538,7 @@ def _prefix(place: int, copy: int) -> str:
 
 
 def _renumbered(sessions: Sessions, number: IntArray) -> Sessions:
-    return Sessions(
-        items=number[sessions.items],
-        offsets=sessions.offsets,
-        times_us=sessions.times_us,
-        users=sessions.users,
-    )
+    return replace(sessions, items=number[sessions.items])
 
 
 def _cut(sessions: Sessions, share: float) -> tuple[Sessions, Sessions]:
@@ -574,6 +569,7 @@ def _questions(
         offsets=offsets,
         times_us=times_us[events],
         users=late.users[rows[asked]],
+        types=None if late.types is None else late.types[kept][events],
     )
     return history, items[asked]
 

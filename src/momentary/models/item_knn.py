@@ -9,15 +9,17 @@ With n(i) sessions that hold i, and n(i, j) that hold both,
                        * similarity(i, j), where similarity(j, j) is `self_similarity`,
 
 h being `shrinkage`: it pulls down similarities that rest on few sessions. Only each item's
-strongest `neighbours` are kept.
+strongest `neighbours` are kept. Where `event_weights` says what events count, a session holds i to
+the degree m(i) of its strongest event with i: n(i, j) sums m(i) m(j), n(i) sums m(i)^2, and each
+event of s counts as much in the score.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,12 @@ from momentary.learn.counts import (
     require_items_below,
     session_rows,
     steps_from_end,
+)
+from momentary.learn.event_weights import (
+    EventWeights,
+    counted,
+    require_event_weights,
+    strongest,
 )
 from momentary.learn.fitted import require_fitted
 from momentary.learn.order import first_appearance, inverse
@@ -57,6 +65,8 @@ class ItemKNNConfig:
         self_similarity: How similar an item is to itself when a session is scored; above 0,
             items of the session may be recommended again.
         max_session: Only this many last events of a longer session are counted.
+        event_weights: How much events count, by type (`learn.event_weights`); those of weight 0
+            are left out.
     """
 
     neighbours: int = 200
@@ -64,8 +74,10 @@ class ItemKNNConfig:
     decay: float = 0.5
     self_similarity: float = 0.3
     max_session: int = 100
+    event_weights: EventWeights = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        require_event_weights(self.event_weights)
         for name in ("neighbours", "max_session"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
@@ -135,14 +147,17 @@ class ItemKNN:
         Raises:
             DataError: If an item index is not below `n_items`.
         """
-        popularity = relative_popularity(sessions.items, n_items=n_items)
-        rank = inverse(first_appearance(sessions.items, n_items=n_items))
-        incidence = _incidence(last_events(sessions, self.config.max_session), n_items)
-        supports = np.bincount(incidence.indices, minlength=n_items) + self.config.shrinkage
+        told, each = counted(sessions, self.config.event_weights)
+        popularity = relative_popularity(told.items, n_items=n_items, weights=each)
+        rank = inverse(first_appearance(told.items, n_items=n_items))
+        held = _held(last_events(told, self.config.max_session), self.config, n_items=n_items)
+        squares = None if held.degrees is None else held.degrees.data**2
+        holders = np.bincount(held.incidence.indices, weights=squares, minlength=n_items)
+        supports = holders + self.config.shrinkage
         lengths, parts = [], []
-        for rows, counts in _co_occurrences(incidence):
+        for rows, counts, shared in _co_occurrences(held):
             norms = np.sqrt(np.repeat(supports[rows], np.diff(counts.indptr)))
-            similarities = (counts.data / (norms * np.sqrt(supports[counts.indices]))).astype("f4")
+            similarities = (shared / (norms * np.sqrt(supports[counts.indices]))).astype("f4")
             kept = strongest_per_row(
                 similarities,
                 counts.indptr,
@@ -169,13 +184,16 @@ class ItemKNN:
         """Add up the similarities to each session's items. Shape (sessions, items)."""
         learned = require_fitted(self._learned, self)
         require_items_below(sessions.items, len(learned.popularity))
-        weights = self.config.decay ** steps_from_end(sessions).astype(np.float32)
+        told, each = counted(sessions, self.config.event_weights)
+        weights = self.config.decay ** steps_from_end(told).astype(np.float32)
+        if each is not None:
+            weights *= each
         scores = np.tile(learned.popularity * np.float32(POPULARITY_SHARE), (len(sessions), 1))
         # Copies, because a read-only array would have the kernel compiled once more.
-        queries = (np.array(sessions.items), np.array(sessions.offsets), weights)
+        queries = (np.array(told.items), np.array(told.offsets), weights)
         add_rows(queries, (learned.indptr, learned.neighbours, learned.similarities), scores)
         own = weights * np.float32(self.config.self_similarity)
-        np.add.at(scores, (session_rows(sessions), sessions.items), own)
+        np.add.at(scores, (session_rows(told), told.items), own)
         return scores
 
     def related(self, item: int, k: int) -> Related:
@@ -215,25 +233,48 @@ class ItemKNN:
         return model
 
 
-def _incidence(sessions: Sessions, n_items: int) -> csr_array:
-    """1 where a session holds an item, however often. Shape (sessions, items)."""
+class _Held(NamedTuple):
+    """What sessions hold.
+
+    Attributes:
+        incidence: 1 where a session holds an item, however often. Shape (sessions, items).
+        degrees: To what degree, in the same places; None: 1 everywhere. Shape (sessions, items).
+    """
+
+    incidence: csr_array
+    degrees: csr_array | None
+
+
+def _held(sessions: Sessions, config: ItemKNNConfig, *, n_items: int) -> _Held:
     # Only training pays for SciPy; a service that starts need not.
     from scipy.sparse import csr_array
 
-    incidence = csr_array(
-        (np.ones(len(sessions.items), np.int32), sessions.items.copy(), sessions.offsets.copy()),
-        shape=(len(sessions), n_items),
-    )
-    incidence.sum_duplicates()
+    def summed(values: NDArray[Any]) -> csr_array:
+        found = csr_array(
+            (values, sessions.items.copy(), sessions.offsets.copy()),
+            shape=(len(sessions), n_items),
+        )
+        found.sum_duplicates()
+        return found
+
+    incidence = summed(np.ones(len(sessions.items), np.int32))
+    weights = counted(sessions, config.event_weights)[1]
+    degrees = None
+    if weights is not None:
+        degrees = summed(strongest(sessions, weights).astype(np.float64))
+        degrees.data /= incidence.data  # what a session holds twice was added twice
     incidence.data[:] = 1
-    return incidence
+    return _Held(incidence, degrees)
 
 
-def _co_occurrences(
-    incidence: csr_array,
-) -> Iterator[tuple[slice, csr_array]]:
-    """Sessions that hold both items, without an item's count with itself, some rows at a time."""
+def _co_occurrences(held: _Held) -> Iterator[tuple[slice, csr_array, NDArray[Any]]]:
+    """Sessions that hold both items, and to what degree in all, some rows at a time.
+
+    An item's count with itself is left out.
+    """
+    incidence, degrees = held
     by_item = incidence.T.tocsr()  # (items, sessions)
+    by_degree = None if degrees is None else degrees.T.tocsr()
     pairs = np.cumsum(by_item @ np.diff(incidence.indptr))  # (items,)
     start = 0
     while start < by_item.shape[0]:
@@ -241,6 +282,12 @@ def _co_occurrences(
         stop = max(start + 1, int(np.searchsorted(pairs, before + PAIRS_AT_ONCE, side="right")))
         counts = (by_item[start:stop] @ incidence).tocoo()
         apart = counts.row + start != counts.col
-        entries = (counts.data[apart], (counts.row[apart], counts.col[apart]))
-        yield slice(start, stop), type(incidence)(entries, shape=counts.shape)
+        places = (counts.row[apart], counts.col[apart])
+        matrix = type(incidence)((counts.data[apart], places), shape=counts.shape)
+        shared = matrix.data
+        if degrees is not None and by_degree is not None:
+            # Weights are above 0, so this product has its entries where the other one has.
+            sums = (by_degree[start:stop] @ degrees).tocoo()
+            shared = type(incidence)((sums.data[apart], places), shape=counts.shape).data
+        yield slice(start, stop), matrix, shared
         start = stop

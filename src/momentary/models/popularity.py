@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -26,6 +26,7 @@ from momentary.learn.counts import (
     require_items_below,
     session_rows,
 )
+from momentary.learn.event_weights import EventWeights, counted, require_event_weights
 from momentary.learn.fitted import require_fitted
 from momentary.types import FloatArray, IntArray, Progress, Sessions, silent
 
@@ -37,12 +38,16 @@ class PopularityConfig:
     Attributes:
         half_life_days: Age in days at which an event counts half. Infinity means no decay.
         window_days: Only events younger than this count, in days; None counts all.
+        event_weights: How much events count, by type (`learn.event_weights`); those of weight 0
+            are left out.
     """
 
     half_life_days: float = 30.0
     window_days: float | None = None
+    event_weights: EventWeights = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        require_event_weights(self.event_weights)
         _check_half_life(self.half_life_days)
         if self.window_days is not None and not self.window_days > 0:
             raise ValueError(
@@ -57,12 +62,16 @@ class PersonalPopularityConfig:
     Attributes:
         half_life_days: Age in days at which an event counts half. Infinity means no decay.
         backoff: Score of the most popular item of all for somebody who never chose it.
+        event_weights: How much events count, by type (`learn.event_weights`); those of weight 0
+            are left out.
     """
 
     half_life_days: float = math.inf
     backoff: float = 1e-3
+    event_weights: EventWeights = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        require_event_weights(self.event_weights)
         _check_half_life(self.half_life_days)
         if not 0 <= self.backoff < math.inf:
             raise ValueError(
@@ -107,11 +116,14 @@ class Popularity:
             DataError: If an item index is not below `n_items`.
         """
         require_items_below(sessions.items, n_items)
-        ages_us = sessions.times_us.max(initial=0) - sessions.times_us
+        told, each = counted(sessions, self.config.event_weights)
+        ages_us = told.times_us.max(initial=0) - told.times_us
         weights = _decay(ages_us, self.config.half_life_days)
+        if each is not None:
+            weights *= each
         if self.config.window_days is not None:
             weights = weights * (ages_us < self.config.window_days * US_PER_DAY)
-        counts = np.bincount(sessions.items, weights=weights, minlength=n_items)
+        counts = np.bincount(told.items, weights=weights, minlength=n_items)
         self._counts = counts.astype(np.float32)
         progress(1, 1)
         return self
@@ -155,7 +167,8 @@ class PersonalPopularity:
         Raises:
             DataError: If an item index is not below `n_items`.
         """
-        self._popularity = relative_popularity(sessions.items, n_items=n_items)
+        told, each = counted(sessions, self.config.event_weights)
+        self._popularity = relative_popularity(told.items, n_items=n_items, weights=each)
         progress(1, 1)
         return self
 
@@ -164,9 +177,11 @@ class PersonalPopularity:
         popularity = require_fitted(self._popularity, self)
         require_items_below(sessions.items, len(popularity))
         scores = np.tile(popularity * np.float32(self.config.backoff), (len(sessions), 1))
-        rows = session_rows(sessions)
-        ages_us = sessions.last_times_us[rows] - sessions.times_us
-        np.add.at(scores, (rows, sessions.items), _decay(ages_us, self.config.half_life_days))
+        told, each = counted(sessions, self.config.event_weights)
+        rows = session_rows(told)
+        ages_us = told.last_times_us[rows] - told.times_us
+        weights = _decay(ages_us, self.config.half_life_days)
+        np.add.at(scores, (rows, told.items), weights if each is None else weights * each)
         return scores
 
     def state(self) -> dict[str, NDArray[Any]]:

@@ -18,6 +18,8 @@ Jannach & Ludewig, RecSys 2017):
 Items that are already in the session may be recommended: people return to what they saw. How
 soon differs from shop to shop, so near(i, n) is `repeat` for the last shared item itself; the
 papers have 1.
+Where `event_weights` says what events count, a shared item adds to sim as much as the strongest
+events with it in s and in n multiplied, and an event of n votes with its own weight.
 Ages count from the newest candidate session, which changes every score of a row by the same
 factor and no order, and keeps old data from vanishing.
 """
@@ -26,7 +28,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeVar
 
 import numba
@@ -39,6 +41,12 @@ from momentary.learn.counts import (
     relative_popularity,
     require_items_below,
     session_rows,
+)
+from momentary.learn.event_weights import (
+    EventWeights,
+    counted,
+    require_event_weights,
+    strongest,
 )
 from momentary.learn.fitted import require_fitted
 from momentary.types import FloatArray, IntArray, Progress, Sessions, silent
@@ -63,6 +71,8 @@ class VSKNNConfig:
         idf_similarity: How much more rare items count in the similarity; 0 is not at all.
         idf_score: How much more rare items count when voted for; 0 is not at all.
         max_session: Only this many last events of a longer session are used.
+        event_weights: How much events count, by type (`learn.event_weights`); those of weight 0
+            are left out.
     """
 
     neighbours: int = 1000
@@ -73,6 +83,7 @@ class VSKNNConfig:
     idf_similarity: float = 0.2
     idf_score: float = 1.0
     max_session: int = 100
+    event_weights: EventWeights = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_search(self)
@@ -101,6 +112,8 @@ class VSTANConfig:
         idf_similarity: How much more rare items count in the similarity; 0 is not at all.
         idf_score: How much more rare items count when voted for; 0 is not at all.
         max_session: Only this many last events of a longer session are used.
+        event_weights: How much events count, by type (`learn.event_weights`); those of weight 0
+            are left out.
     """
 
     neighbours: int = 1000
@@ -113,6 +126,7 @@ class VSTANConfig:
     idf_similarity: float = 0.2
     idf_score: float = 0.2
     max_session: int = 100
+    event_weights: EventWeights = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_search(self)
@@ -125,6 +139,7 @@ class VSTANConfig:
 
 
 def _check_search(config: VSKNNConfig | VSTANConfig) -> None:
+    require_event_weights(config.event_weights)
     for name in ("neighbours", "sample_size", "max_session"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name} is {getattr(config, name)}; it must be 1 or more.")
@@ -142,6 +157,9 @@ class _Index(NamedTuple):
         times_us: Time of each session's last event. Shape (sessions,).
         postings: Sessions that hold an item, oldest first, item by item. Shape (postings,).
         posting_offsets: Where each item's postings start. Shape (items + 1,).
+        event_weights: How much each event counts; empty: 1 each. Shape (events,).
+        posting_weights: How much the strongest event of a posting does; empty: 1 each. Shape
+            (postings,).
     """
 
     items: NDArray[np.int32]
@@ -149,6 +167,12 @@ class _Index(NamedTuple):
     times_us: IntArray
     postings: NDArray[np.int32]
     posting_offsets: IntArray
+    event_weights: FloatArray
+    posting_weights: FloatArray
+
+
+_FOR_WEIGHTS = ("event_weights", "posting_weights")
+_ONES: FloatArray = np.zeros(0, dtype=np.float32)
 
 
 class _Weights(NamedTuple):
@@ -231,8 +255,9 @@ class _SessionKNN(Generic[Config]):
         Raises:
             DataError: If an item index is not below `n_items`.
         """
-        popularity = relative_popularity(sessions.items, n_items=n_items)
-        past = _index(last_events(sessions, self.config.max_session), n_items)
+        told, each = counted(sessions, self.config.event_weights)
+        popularity = relative_popularity(told.items, n_items=n_items, weights=each)
+        past = _index(last_events(told, self.config.max_session), self.config, n_items=n_items)
         self._learn(_Learned(past, popularity))
         progress(1, 1)
         return self
@@ -244,7 +269,9 @@ class _SessionKNN(Generic[Config]):
         require_items_below(sessions.items, len(learned.popularity))
         scores = np.tile(learned.popularity * np.float32(POPULARITY_SHARE), (len(sessions), 1))
         # Copies, because a read-only array would have the kernel compiled once more.
-        queries = (np.array(sessions.items), np.array(sessions.offsets))
+        told, each = counted(sessions, self.config.event_weights)
+        weights_of_query = _ONES if each is None else strongest(told, each)
+        queries = (np.array(told.items), np.array(told.offsets), weights_of_query)
         scratch = _scratch(len(learned.past.times_us))
         _score_rows(queries, _Search(learned.past, weights, scratch), scores)
         return scores
@@ -252,14 +279,18 @@ class _SessionKNN(Generic[Config]):
     def state(self) -> dict[str, NDArray[Any]]:
         """The indexed sessions."""
         learned = require_fitted(self._learned, self)
-        return {**learned.past._asdict(), "popularity": learned.popularity}
+        past = learned.past._asdict()
+        if not len(learned.past.event_weights):
+            past = {name: array for name, array in past.items() if name not in _FOR_WEIGHTS}
+        return {**past, "popularity": learned.popularity}
 
     @classmethod
     def from_state(cls, config: Config, state: Mapping[str, NDArray[Any]]) -> Self:
         """The model that gave `state`, ready to score."""
         model = cls(config)
         writable = {name: np.require(array, None, ["C", "W"]) for name, array in state.items()}
-        past = _Index(**{name: writable[name] for name in _Index._fields})
+        weights = {name: writable.get(name, _ONES.copy()) for name in _FOR_WEIGHTS}
+        past = _Index(**{name: (writable | weights)[name] for name in _Index._fields})
         model._learn(_Learned(past, writable["popularity"]))
         return model
 
@@ -288,10 +319,13 @@ class VSTAN(_SessionKNN[VSTANConfig]):
         super().__init__(config)
 
 
-def _index(sessions: Sessions, n_items: int) -> _Index:
+def _index(sessions: Sessions, config: VSKNNConfig | VSTANConfig, *, n_items: int) -> _Index:
     by_time = np.argsort(sessions.last_times_us, kind="stable")
     ordered = sessions.take(by_time[sessions.lengths[by_time] > 0])
-    pairs = np.unique(ordered.items * max(len(ordered), 1) + session_rows(ordered))
+    pairs, first = np.unique(
+        ordered.items * max(len(ordered), 1) + session_rows(ordered), return_index=True
+    )
+    weights = counted(ordered, config.event_weights)[1]
     holders = np.bincount(pairs // max(len(ordered), 1), minlength=n_items)  # (items,)
     return _Index(
         items=ordered.items.astype(np.int32),
@@ -299,6 +333,8 @@ def _index(sessions: Sessions, n_items: int) -> _Index:
         times_us=ordered.last_times_us,
         postings=(pairs % max(len(ordered), 1)).astype(np.int32),
         posting_offsets=np.concatenate([[0], np.cumsum(holders)]).astype(np.int64),
+        event_weights=_ONES.copy() if weights is None else weights,
+        posting_weights=_ONES.copy() if weights is None else strongest(ordered, weights)[first],
     )
 
 
@@ -354,11 +390,13 @@ def _weights(config: VSKNNConfig | VSTANConfig, past: _Index) -> _Weights:
 
 
 @numba.njit(cache=True, nogil=True)
-def _score_rows(queries: tuple[IntArray, IntArray], search: _Search, scores: FloatArray) -> None:
-    items, offsets = queries
+def _score_rows(
+    queries: tuple[IntArray, IntArray, FloatArray], search: _Search, scores: FloatArray
+) -> None:
+    items, offsets, weights = queries
     for row in range(len(offsets) - 1):
         query = items[offsets[row] : offsets[row + 1]]
-        touched = _match(query, search)
+        touched = _match(query, weights[offsets[row] : offsets[row + 1]], search)
         if touched > 0:
             kept = _nearest(touched, search)
             for neighbour in search.scratch.keys[:kept]:
@@ -368,11 +406,11 @@ def _score_rows(queries: tuple[IntArray, IntArray], search: _Search, scores: Flo
 
 
 @numba.njit(cache=True, nogil=True)
-def _match(query: IntArray, search: _Search) -> int:
+def _match(query: IntArray, counts: FloatArray, search: _Search) -> int:
     """Add up what every past session shares with the query; how many share anything.
 
     Only the newest `sample_size` holders of each item are read: the newest `sample_size` of all
-    candidates are among them.
+    candidates are among them. `counts` says how much each event of the query does; empty: 1 each.
     """
     past, weights, scratch = search
     touched = 0
@@ -381,14 +419,20 @@ def _match(query: IntArray, search: _Search) -> int:
         weight = weights.similarity[step] * weights.similarity_idf[item]
         if weight <= 0.0 or _stands_later(query, step):
             continue
+        if len(counts) > 0:
+            weight *= counts[len(query) - 1 - step]
         end = past.posting_offsets[item + 1]
         start = max(past.posting_offsets[item], end - weights.sample_size)
-        for session in past.postings[start:end]:
+        for place in range(start, end):
+            session = past.postings[place]
             if scratch.similarity[session] == 0.0:
                 scratch.touched[touched] = session
                 scratch.step[session] = step
                 touched += 1
-            scratch.similarity[session] += weight
+            if len(past.posting_weights) > 0:
+                scratch.similarity[session] += weight * past.posting_weights[place]
+            else:
+                scratch.similarity[session] += weight
     return touched
 
 
@@ -477,4 +521,7 @@ def _vote(  # noqa: PLR0917 - kernels are called by position
     middle = len(weights.near) // 2
     for place in range(start, end):
         item = past.items[place]
-        scores[item] += vote * weights.near[place - anchor + middle] * weights.score_idf[item]
+        gained = vote * weights.near[place - anchor + middle] * weights.score_idf[item]
+        if len(past.event_weights) > 0:
+            gained *= past.event_weights[place]
+        scores[item] += gained

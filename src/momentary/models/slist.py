@@ -19,13 +19,16 @@ fsSLIM does; Ning & Karypis, ICDM 2011). That is the paper's solution where thes
 else an approximation.
 
     score(j | s) = max(0, sum over the events i of s of exp(-steps from the end / reach) * b_ij)
+
+Where `event_weights` says what events count, S, T and the sum over s take them so many times, and X
+holds the strongest of an item's events.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numba
@@ -41,6 +44,12 @@ from momentary.learn.counts import (
     require_items_below,
     session_rows,
     steps_from_end,
+)
+from momentary.learn.event_weights import (
+    EventWeights,
+    counted,
+    require_event_weights,
+    strongest,
 )
 from momentary.learn.fitted import require_fitted
 from momentary.learn.order import first_appearance, inverse
@@ -70,6 +79,8 @@ class SLISTConfig:
         recency_days: Age in days over which a past session's weight falls to 1/e.
         neighbours: Items that each item is predicted from, itself among them.
         max_session: Only this many last events of a longer session are counted.
+        event_weights: How much events count, by type (`learn.event_weights`); those of weight 0
+            are left out.
     """
 
     alpha: float = 0.2
@@ -81,8 +92,10 @@ class SLISTConfig:
     recency_days: float = 80.0
     neighbours: int = 150
     max_session: int = 20
+    event_weights: EventWeights = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        require_event_weights(self.event_weights)
         require_ranges(self, _RANGES)
 
 
@@ -146,9 +159,10 @@ class SLIST:
         Raises:
             DataError: If an item index is not below `n_items`.
         """
-        popularity = relative_popularity(sessions.items, n_items=n_items)
-        rank = inverse(first_appearance(sessions.items, n_items=n_items))
-        kept = last_events(sessions, self.config.max_session)
+        told, each = counted(sessions, self.config.event_weights)
+        popularity = relative_popularity(told.items, n_items=n_items, weights=each)
+        rank = inverse(first_appearance(told.items, n_items=n_items))
+        kept = last_events(told, self.config.max_session)
         equations = _equations(self.config, kept, n_items=n_items)
         chosen = _neighbours(equations, rank=rank, config=self.config)
         with one_blas_thread():
@@ -172,10 +186,13 @@ class SLIST:
         """Add up the weights of each session's items. Shape (sessions, items)."""
         learned = require_fitted(self._learned, self)
         require_items_below(sessions.items, len(learned.popularity))
-        fading = np.exp(-steps_from_end(sessions) / self.config.reach).astype(np.float32)
+        told, each = counted(sessions, self.config.event_weights)
+        fading = np.exp(-steps_from_end(told) / self.config.reach).astype(np.float32)
+        if each is not None:
+            fading *= each
         scores = np.zeros((len(sessions), len(learned.popularity)), dtype=np.float32)
         # Copies, because a read-only array would have the kernel compiled once more.
-        queries = (np.array(sessions.items), np.array(sessions.offsets), fading)
+        queries = (np.array(told.items), np.array(told.offsets), fading)
         add_rows(queries, (learned.indptr, learned.columns, learned.weights), scores)
         np.maximum(scores, 0, out=scores)
         scores += learned.popularity * np.float32(POPULARITY_SHARE)
@@ -199,7 +216,7 @@ def _equations(config: SLISTConfig, sessions: Sessions, *, n_items: int) -> _Equ
     times_us = sessions.last_times_us
     age_us = times_us.max(initial=0) - times_us
     weights = np.exp(-age_us / (config.recency_days * US_PER_DAY))  # (sessions,)
-    together = config.alpha * _sharing(sessions, weights, n_items=n_items)
+    together = config.alpha * _sharing(config, sessions, weights, n_items=n_items)
     past, following = _near(config, sessions, (1 - config.alpha) * weights, n_items=n_items)
     c = (together + following.T).tocoo()
     own = np.arange(n_items)
@@ -211,14 +228,20 @@ def _equations(config: SLISTConfig, sessions: Sessions, *, n_items: int) -> _Equ
 
 
 def _sharing(
-    sessions: Sessions, weights: NDArray[np.float64], *, n_items: int
+    config: SLISTConfig, sessions: Sessions, weights: NDArray[np.float64], *, n_items: int
 ) -> scipy.sparse.csr_array:
     """X'wX: an item counts once in a session, however often it was seen."""
-    rows = session_rows(sessions)
+    places = (session_rows(sessions), sessions.items)
     held = scipy.sparse.csr_array(
-        (np.ones(len(rows)), (rows, sessions.items)), shape=(len(sessions), n_items)
+        (np.ones(len(sessions.items)), places), shape=(len(sessions), n_items)
     )
-    held.data[:] = 1.0
+    each = counted(sessions, config.event_weights)[1]
+    if each is None:
+        held.data[:] = 1.0
+    else:
+        # What a session holds twice is added twice.
+        sums = scipy.sparse.csr_array((strongest(sessions, each), places), shape=held.shape)
+        held.data = sums.data / held.data
     weighted = held.copy()
     weighted.data *= np.repeat(weights, np.diff(held.indptr))
     return held.T.tocsr() @ weighted
@@ -235,6 +258,7 @@ def _near(
     future: exp(-k / past) * exp(-(d - 1 - k) / future), summed over k from 0 to d - 1.
     """
     items, rows = sessions.items, session_rows(sessions)
+    each = counted(sessions, config.event_weights)[1]
     after = steps_from_end(sessions)
     longest = int(sessions.lengths.max(initial=1))
     steps = np.arange(longest)
@@ -247,6 +271,8 @@ def _near(
         earlier = np.flatnonzero(rows[: len(rows) - distance] == rows[distance:])
         later = earlier + distance
         pair, weight = (items[earlier], items[later]), weights[rows[earlier]]
+        if each is not None:
+            weight = weight * each[earlier] * each[later]
         shared = weight * fading[0][distance] * places[after[later]]
         part = scipy.sparse.csr_array((shared, pair), shape=both.shape)
         both = both + (part + part.T if distance else part)

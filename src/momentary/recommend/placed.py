@@ -293,15 +293,8 @@ class PlacedScorer:
         """The sessions in known items alone."""
         items = self._stand_ins[sessions.items]
         kept = items >= 0
-        if kept.all():
-            return replace(sessions, items=items)
-        ends = np.concatenate([[0], np.cumsum(kept)])
-        return Sessions(
-            items=items[kept],
-            offsets=ends[sessions.offsets].astype(np.int64),
-            times_us=sessions.times_us[kept],
-            users=sessions.users,
-        )
+        known = replace(sessions, items=items)
+        return known if kept.all() else known.keep(kept)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

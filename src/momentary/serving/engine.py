@@ -455,7 +455,7 @@ class Engine:
             return visit, key
         indices = self.recommender.items.indices(question.basket)
         last_us = visit.times_us[-1] if visit.times_us else 0
-        clicks = [(index, last_us) for index in indices.tolist() if index >= 0]
+        clicks = [(index, last_us, -1) for index in indices.tolist() if index >= 0]
         return clicked(visit, clicks, max_seen=self._settings.max_seen), key
 
     def _commit(self, jobs: Sequence[_Job]) -> list[bool]:

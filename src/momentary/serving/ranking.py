@@ -316,6 +316,7 @@ def _sessions(visits: Sequence[Visit], most: int | None = None) -> Sessions:
     return Sessions.from_lists(
         [visit.items[last] for visit in visits],
         times_us=[visit.times_us[last] for visit in visits],
+        types=[visit.types[last] for visit in visits],
     )
 
 

@@ -67,6 +67,7 @@ def _continuing(visit: Visit, owner: Visit) -> Visit:
     return Visit(
         items=visit.items,
         times_us=visit.times_us,
+        types=visit.types,
         pending=visit.items,
         visitor=owner.visitor,
         door=owner.door,

@@ -57,11 +57,12 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
     epoch: int
     items: tuple[int, ...]
     times_us: tuple[int, ...]
+    types: tuple[int, ...]
     pending: tuple[int, ...]
     hidden: bytes | None
     dtype: str
     door: bytes | None
-    past: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+    past: tuple[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]], ...]
     account: str
 
 
@@ -223,10 +224,14 @@ class SharedVisits:
             blank,
             items=found.items,
             times_us=found.times_us,
+            types=found.types,
             pending=found.pending,
             hidden=hidden,
             door=door,
-            past=tuple(Visit(items=items, times_us=times) for items, times in found.past),
+            past=tuple(
+                Visit(items=items, times_us=times, types=types)
+                for items, times, types in found.past
+            ),
             account=found.account,
         )
 
@@ -239,11 +244,12 @@ class SharedVisits:
                 epoch=self._epoch,
                 items=visit.items,
                 times_us=visit.times_us,
+                types=visit.types,
                 pending=visit.pending,
                 hidden=None if hidden is None else hidden.tobytes(),
                 dtype="" if state is None else state.dtype.str,
                 door=None if door is None else door.tobytes(),
-                past=tuple((each.items, each.times_us) for each in visit.past),
+                past=tuple((each.items, each.times_us, each.types) for each in visit.past),
                 account=visit.account,
             )
         )

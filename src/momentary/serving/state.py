@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from momentary.data.events import IdColumn
 from momentary.data.vocabulary import Vocabulary
-from momentary.types import INTEREST_TYPES, Event, FloatArray
+from momentary.types import EVENT_TYPES, INTEREST_TYPES, Event, FloatArray
 
 Key = tuple[IdColumn, str]
 """A column of the log and the value that names one session or visitor."""
@@ -19,7 +19,7 @@ Key = tuple[IdColumn, str]
 ID_COLUMNS: tuple[IdColumn, ...] = ("session_id", "user_id", "anonymous_id")
 """In this order one of several ids is taken for the visit."""
 
-_INTEREST = frozenset(INTEREST_TYPES)
+_INTEREST = {name: EVENT_TYPES.index(name) for name in INTEREST_TYPES}
 _MOST_PAST = 50
 """So many of a visitor's latest visits are remembered for a model that has not read them."""
 _PREFIX = {"user_id": "u:", "anonymous_id": "a:"}
@@ -32,6 +32,7 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     Attributes:
         items: Item indices.
         times_us: Microseconds since 1970, ascending.
+        types: Places of the clicks' types in `EVENT_TYPES`, -1 where unknown.
         hidden: State of an incremental model before `pending`; None before the first click.
             Shape (width,).
         pending: The last of `items`, which `hidden` does not know yet.
@@ -45,6 +46,7 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     items: tuple[int, ...] = ()
     times_us: tuple[int, ...] = ()
+    types: tuple[int, ...] = ()
     hidden: FloatArray | None = None
     pending: tuple[int, ...] = ()
     visitor: str = ""
@@ -57,15 +59,20 @@ EMPTY = Visit()
 """A visit before its first click."""
 
 
-def clicked(visit: Visit, clicks: Sequence[tuple[int, int]], *, max_seen: int) -> Visit:
-    """The visit after more clicks: pairs of item index and time in microseconds.
+Click = tuple[int, int, int]
+"""Item index, microseconds since 1970, and the type's place in `EVENT_TYPES`, -1 if unknown."""
 
-    >>> clicked(EMPTY, [(7, 100), (8, 90)], max_seen=10).times_us
+
+def clicked(visit: Visit, clicks: Sequence[Click], *, max_seen: int) -> Visit:
+    """The visit after more clicks.
+
+    >>> clicked(EMPTY, [(7, 100, 0), (8, 90, -1)], max_seen=10).times_us
     (100, 100)
     """
-    new = tuple([item for item, _ in clicks])
+    new = tuple([item for item, _, _ in clicks])
+    types = tuple([event_type for _, _, event_type in clicks])
     times = list(visit.times_us)
-    for _, time_us in clicks:
+    for _, time_us, _ in clicks:
         # Clicks count in order of arrival; the clocks of several senders may disagree a little.
         times.append(max(time_us, times[-1]) if times else time_us)
     pending = visit.pending + new
@@ -73,6 +80,7 @@ def clicked(visit: Visit, clicks: Sequence[tuple[int, int]], *, max_seen: int) -
     return Visit(
         items=(visit.items + new)[-max_seen:],
         times_us=tuple(times[-max_seen:]),
+        types=(visit.types + types)[-max_seen:],
         hidden=None if forgets else visit.hidden,
         pending=pending[-max_seen:],
         visitor=visit.visitor,
@@ -88,13 +96,13 @@ def ended(visit: Visit) -> Visit:
     >>> ended(Visit(items=(7,), times_us=(100,), visitor="u:zoe")).past[0].items
     (7,)
     """
-    over = Visit(items=visit.items, times_us=visit.times_us)
+    over = Visit(items=visit.items, times_us=visit.times_us, types=visit.types)
     past = (*visit.past, over)[-_MOST_PAST:] if visit.visitor and visit.items else visit.past
     return Visit(visitor=visit.visitor, door=visit.door, past=past)
 
 
-_Click = tuple[int, int, str]
-"""Item index, microseconds since 1970, and the account if the event names one."""
+_Signed = tuple[Click, str]
+"""A click, and the account if the event names one."""
 
 Undo = dict[Key, Visit]
 """What `LiveSessions.record` replaced."""
@@ -237,20 +245,22 @@ class LiveSessions:
         clicks = [click for event in events if (click := self._click(event)) is not None]
         return self._after(self.blank(key), clicks, column=key[0])
 
-    def _click(self, event: Event) -> _Click | None:
-        if event.event_type not in _INTEREST:
+    def _click(self, event: Event) -> _Signed | None:
+        event_type = _INTEREST.get(event.event_type)
+        index = -1 if event_type is None else self._items.index(event.item_id)
+        if event_type is None or index < 0:
             return None
-        index = self._items.index(event.item_id)
-        return None if index < 0 else (index, event.timestamp_us, event.user_id or "")
+        return (index, event.timestamp_us, event_type), event.user_id or ""
 
-    def _after(self, visit: Visit, clicks: Sequence[_Click], *, column: IdColumn) -> Visit:
+    def _after(self, visit: Visit, clicks: Sequence[_Signed], *, column: IdColumn) -> Visit:
         if column == "session_id":
-            plain = [(item, time_us) for item, time_us, _ in clicks]
+            plain = [click for click, _ in clicks]
             return clicked(visit, plain, max_seen=self._max_seen)
         current, account = visit, visit.account
         latest_us = visit.times_us[-1] if visit.times_us else None
-        run: list[tuple[int, int]] = []
-        for item, time_us, user in clicks:
+        run: list[Click] = []
+        for click, user in clicks:
+            time_us = click[1]
             silence_us = 0 if latest_us is None else time_us - latest_us
             if silence_us < -self._idle_us:
                 # An old event that comes late belongs to a visit that has ended.
@@ -259,7 +269,7 @@ class LiveSessions:
             # Signing in does not end the visit of a browser; another account does.
             if silence_us > self._idle_us or (named and account and named != account):
                 current, run = ended(clicked(current, run, max_seen=self._max_seen)), []
-            run.append((item, time_us))
+            run.append(click)
             account = named or account
             latest_us = time_us if latest_us is None else max(latest_us, time_us)
         found = clicked(current, run, max_seen=self._max_seen)
