@@ -545,9 +545,11 @@ def erase(
 
     from momentary.data.erasure import erase as erase_person
     from momentary.data.erasure import person_of
+    from momentary.data.occupancy import unserved
     from momentary.models.artifact import ModelStore
 
-    with open_workspace(home) as workspace:
+    instead = "stop it first, or ask it: DELETE /v1/users/ID."
+    with open_workspace(home) as workspace, unserved(workspace.root, instead=instead):
         receipt = erase_person(
             workspace,
             person_of(workspace, user),

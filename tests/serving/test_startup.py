@@ -125,6 +125,24 @@ def test_the_printed_address_can_be_called_from_this_machine(tmp_path, host, cal
     assert max(map(len, text.splitlines())) < 80
 
 
+def test_a_folder_has_one_service_and_is_not_erased_from_beside_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(startup, "serve", lambda app, _, **rest: (rest["on_ready"](), app.close()))
+    home = _home(tmp_path)
+    tried = []
+
+    def try_others(_):
+        with pytest.raises(SettingsError, match=rf"another service answers from {home}"):
+            startup.start(home, port=_free_port(), environ={})
+        monkeypatch.setattr(sys, "argv", ["momentary", "erase", "u1", "--home", str(home)])
+        with pytest.raises(SystemExit):
+            cli.main()
+        tried.append(capsys.readouterr().err)
+
+    monkeypatch.setattr("momentary.data.occupancy._WAIT_S", 0)
+    startup.start(home, port=_free_port(), environ={}, announce=try_others)
+    assert "DELETE /v1/users/ID" in tried[0]
+
+
 def test_the_printed_command_works_as_printed(tmp_path):
     port = _free_port()
     process = subprocess.Popen(

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from momentary.data.erasure import finish_pending
+from momentary.data.occupancy import served
 from momentary.data.workspace import Workspace
 from momentary.errors import MomentaryError, SettingsError
 from momentary.learn.threads import keep_one_blas_thread
@@ -49,13 +50,18 @@ def start(
         announce: Told in words where the service listens and how to ask it.
 
     Raises:
-        MomentaryError: If there is no workspace or no model, a setting cannot work, or the port
-            is taken.
+        MomentaryError: If there is no workspace or no model, a setting cannot work, the port is
+            taken, or another service answers from the folder.
     """
     settings = _prepared(home, environ=environ, file=file)
     limits = _addressed(settings.serve, host=host, port=port)
     opening = Workspace.open(settings.home, storage=settings.storage)
-    with garbage.postponed(), opening as workspace, listen(limits) as listener:
+    with (
+        garbage.postponed(),
+        opening as workspace,
+        listen(limits) as listener,
+        served(workspace.root, shared=_shared(settings)),
+    ):
         models = _Models(workspace, limits)
         welcome = _welcome(limits, models.recommender, version=models.version)
 
@@ -148,10 +154,19 @@ def _addressed(limits: ServeSettings, *, host: str | None, port: int | None) -> 
 @contextlib.contextmanager
 def _served(tenant: Tenant) -> Iterator[Served]:
     limits, storage = tenant.settings.serve, tenant.settings.storage
-    with Workspace.open(tenant.settings.home, storage=storage) as workspace:
+    opening = Workspace.open(tenant.settings.home, storage=storage)
+    with opening as workspace, served(workspace.root, shared=_shared(tenant.settings)):
         app = _Models(workspace, limits).application()
         with Upkeep(workspace, storage, clock_us=clock_us):
             yield Served(app=app, settings=limits)
+
+
+def _shared(settings: Settings) -> bool:
+    """Whether several services may answer from one folder.
+
+    They share visits through Redis, or stand on several machines behind a balancer.
+    """
+    return settings.serve.state_url is not None or settings.storage.database_url is not None
 
 
 class _Models:

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from momentary.data.occupancy import unserved
 from momentary.data.segments import sync_file, sync_folder
 from momentary.data.workspace import Workspace, database_of
 from momentary.errors import SettingsError
@@ -91,17 +92,18 @@ def remove_tenant(server: Settings, name: str) -> None:
     """Delete a tenant and everything that is its own; stop the server first.
 
     Raises:
-        SettingsError: If there is no such tenant.
+        SettingsError: If there is no such tenant, or a server serves it.
     """
     tenant = next((each for each in list_tenants(server) if each.name == name), None)
     if tenant is None:
         raise SettingsError(f"there is no tenant {name}; momentary tenant list names them.")
     home = tenant.settings.home
-    # The folder goes last: until then the tenant is listed and can be removed again.
-    database_of(home, tenant.settings.storage).drop()
-    gone = home.with_name(f".{name}.gone")
-    shutil.rmtree(gone, ignore_errors=True)
-    home.replace(gone)
+    with unserved(home, instead="stop the server first."):
+        # The folder goes last: until then the tenant is listed and can be removed again.
+        database_of(home, tenant.settings.storage).drop()
+        gone = home.with_name(f".{name}.gone")
+        shutil.rmtree(gone, ignore_errors=True)
+        home.replace(gone)
     sync_folder(gone.parent)
     shutil.rmtree(gone)
 
