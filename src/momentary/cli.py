@@ -71,11 +71,13 @@ TargetTypes = Annotated[
     ),
 ]
 ReadContent = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--content",
-        help="What feature_rnn reads of the items: words or sentences (extra offline) of their "
-        "texts, encoded for all that momentary encode saw, or views of it, as in image,music.",
+        help="What feature_rnn, content_knn and hybrid read of the items: words or sentences "
+        "(extra offline) of their texts, encoded for all that momentary encode saw, views of it, "
+        "as in image,music, auto for what was encoded and the words of other texts, or none. "
+        "Default: auto; words for feature_rnn.",
     ),
 ]
 
@@ -241,7 +243,7 @@ def train(
     patience: Annotated[
         int, typer.Option(help="With --holdout: stop after so many epochs without a better one.")
     ] = 2,
-    content: ReadContent = "words",
+    content: ReadContent = None,
     promote: Annotated[bool, typer.Option(help="Let the service answer with it.")] = True,
     json: Json = False,
 ) -> None:
@@ -317,7 +319,7 @@ def evaluate(
     min_item_events: MinEvents = 5,
     max_queries: Annotated[int, typer.Option(help="Ask at most so many queries.")] = 5_000,
     target_types: TargetTypes = None,
-    content: ReadContent = "words",
+    content: ReadContent = None,
     seed: Seed = 0,
     plot: Annotated[Path | None, typer.Option(help="Draw the leaderboard: PNG or SVG.")] = None,
     json: Json = False,
@@ -387,7 +389,7 @@ def tune(
     min_item_events: MinEvents = 5,
     seed: Seed = 0,
     prune: Annotated[bool, typer.Option(help="Give up trials that fall behind.")] = True,
-    content: ReadContent = "words",
+    content: ReadContent = None,
     write: Annotated[
         Path | None, typer.Option(help="Write the settings to this TOML file.")
     ] = None,
@@ -590,31 +592,32 @@ def _described(
     workspace: Workspace,
     log: SessionLog,
     *,
-    content: str,
+    content: str | None,
     bar: Bars,
     new_items: bool = False,
 ) -> SessionLog:
     """Tell the models that read content what items are like; the log that they are to learn.
 
-    With `new_items` it holds the whole catalogue, for such a model can recommend what nobody has
-    clicked.
+    With `new_items` it holds the whole catalogue for a model that takes it, since such a one can
+    recommend what nobody has clicked.
     """
     from momentary.models.protocol import Described
 
     reading = [each for each in scorers if isinstance(each, Described)]
     if not reading:
         return log
-    from momentary.recommend.descriptions import features_of, with_new_items
+    from momentary.recommend.descriptions import describe_all
 
-    whole = with_new_items(workspace, log, content=content) if new_items else log
-    features = features_of(
-        workspace, whole.items.ids, content=content, progress=bar("read the catalogue")
+    whole, mute = describe_all(
+        reading,
+        workspace,
+        log,
+        content=content,
+        new_items=new_items,
+        progress=bar("read the catalogue"),
     )
-    if not features:
-        stderr.print("The catalogue says nothing of the items: feature_rnn reads their ids alone.")
-        return log
-    for each in reading:
-        each.describe(features)
+    if mute and content != "none":
+        stderr.print(f"The catalogue says nothing of the items: {', '.join(mute)} reads ids alone.")
     return whole
 
 

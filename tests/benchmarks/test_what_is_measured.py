@@ -10,6 +10,7 @@ from momentary.models.artifact import KINDS
 
 ELSEWHERE = {
     "feature_rnn": "session_features",  # it reads content
+    "content_knn": "session_content_blend",  # so does it
     "hierarchical_rnn": "session_users",  # it knows visitors
 }
 """Models that the sets without content and visitors say nothing about, and who measures them."""

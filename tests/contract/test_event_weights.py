@@ -42,7 +42,12 @@ def fitted(kind, sessions, weights=None, **settings):
 
 
 def test_models_that_weigh_events_are_the_ones_that_say_so():
-    assert set(KINDS) - set(WEIGHING) == {"feature_rnn", "hierarchical_rnn", "hybrid"}
+    assert set(KINDS) - set(WEIGHING) == {
+        "content_knn",
+        "feature_rnn",
+        "hierarchical_rnn",
+        "hybrid",
+    }
     with pytest.raises(SettingsError, match="no setting 'event_weights'"):
         make("feature_rnn", {"event_weights": {"purchase": 2}})
 

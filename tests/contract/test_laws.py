@@ -12,6 +12,7 @@ from momentary.errors import NotFittedError
 from momentary.learn.stacking import Stack
 from momentary.models.artifact import KINDS
 from momentary.models.attentive_rnn import AttentiveRNN, AttentiveRNNConfig
+from momentary.models.content_knn import ContentKNN, ContentKNNConfig
 from momentary.models.factorization import Factorization, FactorizationConfig
 from momentary.models.feature_rnn import FeatureRNN, FeatureRNNConfig
 from momentary.models.gru4rec import GRU4Rec, GRU4RecConfig
@@ -62,6 +63,7 @@ MODELS: dict[str, Make] = {
     "vstan": lambda: VSTAN(VSTANConfig()),
     "vstan, few neighbours": lambda: VSTAN(VSTANConfig(neighbours=2, max_session=2)),
     "factorization": lambda: Factorization(FactorizationConfig(factors=3)),
+    "content_knn": lambda: ContentKNN(ContentKNNConfig()),
     "attentive_rnn": lambda: AttentiveRNN(
         AttentiveRNNConfig(units=6, batch_predictions=9, n_sample=4, epochs=2, max_session=4)
     ),

@@ -135,7 +135,7 @@ def test_without_texts_the_ids_are_read_alone(tmp_path, capsys):
     capsys.readouterr()
     run(tmp_path, "train", "-m", "feature_rnn", *SMALL, "--json")
     said = capsys.readouterr()
-    assert "reads their ids alone" in said.err
+    assert "feature_rnn reads ids alone" in said.err
     assert json.loads(said.out)["items"] == 7
 
 

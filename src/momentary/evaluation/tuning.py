@@ -110,6 +110,10 @@ SPACES: dict[str, dict[str, Choice | Range]] = {
         "idf_score": Range(0.0, 2.0),
         "repeat": Range(0.0, 1.0),
     },
+    "content_knn": {
+        "width": Choice((32, 64, 128)),
+        "penalty": Range(0.1, 100.0, log=True),
+    },
     "factorization": {
         "factors": Choice((32, 64, 128)),
         "regularization": Range(0.01, 10.0, log=True),

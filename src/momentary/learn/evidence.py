@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numba
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from momentary.learn.arithmetic import kernel, largest
+from momentary.learn.content_evidence import A_STREAM, FADING, LATEST, say_content
 from momentary.learn.facts import (
     AHEAD,
     BEHIND,
@@ -25,8 +27,6 @@ from momentary.types import FloatArray, IntArray, Sessions
 
 _LEAST_LOG = -16.0
 _CHUNK = 64  # of items that are looked at together
-_LATEST = 15
-_FADING = np.float32(0.7)  # of an item in the mean of the latest, against the one after it
 
 A_PART = 5
 """Numbers that are said of a candidate for each part; the third is 1 / (1 + rank)."""
@@ -34,16 +34,21 @@ A_PART = 5
 _REPEAT, _LAST, _EARLIER, _VISIT, _NEAR, _SESSION = 8, 14, 9, 4, 6, 5
 
 
-def groups(parts: int) -> list[slice]:
+def groups(parts: int, streams: int = 0) -> list[slice]:
     """The columns of each source of evidence; those of the session alone belong to none."""
     widths = [A_PART] * parts + [_REPEAT, ITEM, _LAST + _EARLIER, _VISIT + _NEAR]
     ends = np.cumsum(widths)
-    return [slice(int(end) - width, int(end)) for end, width in zip(ends, widths, strict=True)]
+    found = [slice(int(end) - width, int(end)) for end, width in zip(ends, widths, strict=True)]
+    begin = width_of(parts)
+    return found + [
+        slice(at, at + A_STREAM) for at in range(begin, begin + streams * A_STREAM, A_STREAM)
+    ]
 
 
-def width_of(parts: int) -> int:
-    """How many numbers are said of a candidate."""
-    return parts * A_PART + _REPEAT + ITEM + _LAST + _EARLIER + _VISIT + _NEAR + _SESSION
+def width_of(parts: int, streams: int = 0) -> int:
+    """How many numbers are said of a candidate, with so many streams of content."""
+    plain = parts * A_PART + _REPEAT + ITEM + _LAST + _EARLIER + _VISIT + _NEAR + _SESSION
+    return plain + streams * A_STREAM
 
 
 class _Questions(NamedTuple):
@@ -96,7 +101,7 @@ class _Room(NamedTuple):
     slot: NDArray[np.int32]
 
 
-def describe(
+def describe(  # noqa: PLR0913 - each says something else
     probabilities: FloatArray,
     limits: IntArray,
     *,
@@ -104,6 +109,7 @@ def describe(
     most: int,
     sessions: Sessions,
     facts: Facts,
+    content: Sequence[FloatArray] = (),
 ) -> Answers:
     """Find the candidates of some sessions and what there is to say of each.
 
@@ -117,13 +123,16 @@ def describe(
         most: Candidates of a session.
         sessions: The rows.
         facts: Of the past.
+        content: Unit rows by stream, zeros where nothing is known. Shapes (items, dim).
     """
     parts, rows, n_items = probabilities.shape
     named = int(min(np.minimum(limits, n_items).sum(), n_items))
     answers = Answers(
         candidates=np.full((rows, min(most, named)), -1, dtype=np.int32),
         counts=np.zeros(rows, dtype=np.int64),
-        features=np.zeros((rows, min(most, named), width_of(parts)), dtype=np.float32),
+        features=np.zeros(
+            (rows, min(most, named), width_of(parts, len(content))), dtype=np.float32
+        ),
     )
     room = _Room(
         items=np.zeros(named, dtype=np.int32),
@@ -135,6 +144,13 @@ def describe(
     # Copies, because a read-only array would have the kernels compiled once more.
     queries = (np.array(sessions.items), np.array(sessions.offsets))
     _describe(_Questions(probabilities, limits, np.array(shares), *queries), facts, answers, room)
+    say_content(
+        content,
+        candidates=answers.candidates,
+        counts=answers.counts,
+        sessions=sessions,
+        out=answers.features[:, :, width_of(parts) :],
+    )
     return answers
 
 
@@ -308,7 +324,7 @@ def _say_pairs(  # noqa: PLR0917 - kernels are called by position
     """Read the pairs of the latest distinct items of the session."""
     size = len(query)
     distinct = 0
-    for step in range(min(size, _LATEST)):
+    for step in range(min(size, LATEST)):
         item = query[size - 1 - step]
         if _asked_later(query, size - 1 - step):
             continue
@@ -392,9 +408,9 @@ def _say_near(  # noqa: PLR0917 - kernels are called by position
         return
     lately = np.zeros(vectors.shape[1], dtype=np.float32)
     weight = np.float32(1)
-    for step in range(min(size, _LATEST)):
+    for step in range(min(size, LATEST)):
         lately += weight * vectors[query[size - 1 - step]]
-        weight *= _FADING
+        weight *= FADING
     length = np.float32(0)
     for number in lately:
         length += number * number
@@ -402,7 +418,7 @@ def _say_near(  # noqa: PLR0917 - kernels are called by position
     for place in range(len(chosen)):
         vector, said = vectors[chosen[place]], features[place, :_NEAR]
         highest, total = np.float32(-1), np.float32(0)
-        for step in range(min(size, _LATEST)):
+        for step in range(min(size, LATEST)):
             near = _product(vector, vectors[query[size - 1 - step]])
             highest = max(highest, near)
             total += near
@@ -410,7 +426,7 @@ def _say_near(  # noqa: PLR0917 - kernels are called by position
                 said[step] = near
         said[3] = _product(vector, lately)
         said[4] = highest
-        said[5] = total / min(size, _LATEST)
+        said[5] = total / min(size, LATEST)
 
 
 @kernel

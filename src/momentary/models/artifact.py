@@ -60,6 +60,7 @@ KINDS = {
     "slist": ("momentary.models.slist", "SLIST", "SLISTConfig"),
     "vsknn": ("momentary.models.session_knn", "VSKNN", "VSKNNConfig"),
     "vstan": ("momentary.models.session_knn", "VSTAN", "VSTANConfig"),
+    "content_knn": ("momentary.models.content_knn", "ContentKNN", "ContentKNNConfig"),
     "factorization": ("momentary.models.factorization", "Factorization", "FactorizationConfig"),
     "gru4rec": ("momentary.models.gru4rec", "GRU4Rec", "GRU4RecConfig"),
     "feature_rnn": ("momentary.models.feature_rnn", "FeatureRNN", "FeatureRNNConfig"),

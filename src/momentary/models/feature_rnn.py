@@ -47,6 +47,7 @@ from momentary.data.sessions import renumber_items
 from momentary.errors import DataError, MomentaryError
 from momentary.learn.adagrad import Adagrad
 from momentary.learn.bounds import require_choices, require_negatives, require_ranges
+from momentary.learn.content import require_row_an_item, unit_rows
 from momentary.learn.dropout import Dropout
 from momentary.learn.fitted import require_fitted
 from momentary.learn.gru import Cell, CellPass, glorot
@@ -353,12 +354,25 @@ class FeatureRNN:
         """Names of the streams, ids first, in the order in which they are trained."""
         return (ID, *self._features)
 
+    @property
+    def features(self) -> Mapping[str, FloatArray]:
+        """The content that it reads, by stream. Shapes (items, dim)."""
+        return self._features
+
+    @property
+    def takes_new_items(self) -> bool:
+        """It recommends items of which it knows the content alone."""
+        return True
+
     def describe(self, features: Mapping[str, NDArray[np.floating[Any]]]) -> None:
         """Take these features in place of those that it has; see the class.
 
         Raises:
             DataError: If a matrix cannot be used; the message says which and why.
         """
+        for name in features:
+            if name == ID or not name:
+                raise DataError(f"a stream cannot be named {name!r}; name it after its content.")
         self._features = {name: unit_rows(name, matrix) for name, matrix in features.items()}
 
     def fit(
@@ -375,12 +389,7 @@ class FeatureRNN:
             DataError: If a matrix of features has not one row an item.
             MomentaryError: If no session has two events, or the loss stops being a number.
         """
-        for name, matrix in self._features.items():
-            if len(matrix) != n_items:
-                raise DataError(
-                    f"features {name!r} has {len(matrix)} rows, but there are {n_items} items; "
-                    "give one row an item in the order of the item indices, NaN where unknown."
-                )
+        require_row_an_item(self._features, n_items)
         # Numbering the items by first appearance makes the initial weights, and so the scores,
         # independent of how the caller numbers them.
         order = first_appearance(sessions.items, n_items=n_items)
@@ -483,32 +492,6 @@ class FeatureRNN:
     def _split(self, states: FloatArray) -> dict[str, FloatArray]:
         parts = np.split(states, len(self.streams), axis=1)
         return dict(zip(self.streams, parts, strict=True))
-
-
-def unit_rows(name: str, matrix: NDArray[np.floating[Any]]) -> FloatArray:
-    """A copy with rows of unit length, zeros where a row is missing. Shape (items, dim).
-
-    Raises:
-        DataError: If the matrix has not two dimensions, or a row is neither finite nor all NaN.
-    """
-    if name == ID or not name:
-        raise DataError(f"a stream cannot be named {name!r}; name it after its content.")
-    given = np.asarray(matrix, dtype=np.float32)
-    if given.ndim != 2 or given.shape[1] < 1:
-        raise DataError(
-            f"features {name!r} has shape {given.shape}; it must be (items, dim), dim at least 1."
-        )
-    missing = np.flatnonzero(np.isnan(given).all(axis=1))
-    broken = np.setdiff1d(np.flatnonzero(~np.isfinite(given).all(axis=1)), missing)
-    if len(broken):
-        raise DataError(
-            f"features {name!r} is not finite in row {broken[0]}; make the whole row "
-            "NaN if the item has no content."
-        )
-    rows = given.copy()
-    rows[missing] = 0
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 
 
 def _stand_in_for_the_unseen(network: Network, seen: BoolArray) -> None:

@@ -13,6 +13,10 @@ Every part scores the catalogue; its scores become probabilities p_m(i | s). Thr
   often it preceded, followed and accompanied the session's items, and how near it is to them
   (`learn.evidence`).
 
+A blend that is told what items are like (`describe`) has one part more, which proposes what is like
+the visit's items, and its stack sees how like them each candidate is, by each kind of content
+(`learn.content_evidence`). Parts that read content themselves are told, too.
+
 `fit` cuts the newest sessions off by time, fits the parts on the older ones, learns weights and
 stack on the cut, whose last questions tell how well that went, and then fits the parts once more on
 everything.
@@ -32,6 +36,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from momentary.errors import MomentaryError
+from momentary.learn.content import require_row_an_item
+from momentary.learn.content_evidence import LATEST
 from momentary.learn.counts import require_items_below, session_rows
 from momentary.learn.evidence import A_PART, Answers, describe, groups, width_of
 from momentary.learn.facts import Facts, facts_of
@@ -40,7 +46,7 @@ from momentary.learn.mixture import in_order, write_mixture, write_shares, write
 from momentary.learn.order import first_appearance, inverse
 from momentary.learn.stacking import Lesson, Network, Stack, Stacked, learn_stack
 from momentary.models.artifact import make
-from momentary.models.protocol import Arrays, Quick, Scorer
+from momentary.models.protocol import Arrays, Described, Quick, Scorer
 from momentary.types import FloatArray, IntArray, Progress, Sessions, silent
 
 _ROWS_AT_ONCE = 16
@@ -48,6 +54,7 @@ _RANK_FUSION = 60.0
 _QUESTIONS_FOR_SHARES = 4_000
 _CHECKED = 0.1
 _LISTED = 20
+_ALIKE = 0.2  # the least cosine that is called a likeness
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +100,8 @@ DEFAULT_PARTS = (
     Part(kind="popularity", candidates=20),
 )
 """A network, session kNN, item kNN, rules, popularity."""
+DEFAULT_CONTENT = Part(kind="content_knn", scale="softmax", candidates=50)
+"""What is like the latest clicks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +110,8 @@ class HybridConfig:
 
     Attributes:
         parts: The models.
+        content: One model more, where the blend is told what items are like; the stack sees the
+            content that it reads. None makes nothing of content.
         blend: "stack", "probability" or "rank"; see the module.
         holdout: Share of the sessions, the newest, that weights and stack are learned from.
         window: Most steps between the items of a pair.
@@ -109,6 +120,7 @@ class HybridConfig:
     """
 
     parts: tuple[Part, ...] = DEFAULT_PARTS
+    content: Part | None = DEFAULT_CONTENT
     blend: Literal["stack", "probability", "rank"] = "stack"
     holdout: float = 0.1
     window: int = 10
@@ -133,18 +145,22 @@ class _Learned(NamedTuple):
     """Everything in the order in which the items first appeared.
 
     Attributes:
+        parts: Those of the settings, and the one for content if there is any.
         scorers: The networks of each part, fitted on everything.
         facts: What the features are made of.
         shares: Weights of the probability blend. Shape (parts,).
         stack: What orders the candidates.
         number: Place of each item in that order. Shape (items,).
+        content: What items are like, by stream; empty without content. Shapes (items, dim).
     """
 
+    parts: tuple[Part, ...]
     scorers: tuple[tuple[Scorer, ...], ...]
     facts: Facts
     shares: FloatArray
     stack: Stacked
     number: IntArray
+    content: Mapping[str, FloatArray]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,18 +184,45 @@ class FittedPart:
 
 
 class Hybrid:
-    """A blend of models; see the module for papers and equations."""
+    """A blend of models; see the module for papers and equations.
+
+    Args:
+        config: What is blended, and how.
+        features: Content vectors by stream, one row an item; a row of NaN or of zeros means
+            that the item has none. Without any the blend goes by visits alone. Each (items, dim).
+    """
 
     kind: ClassVar[str] = "hybrid"
 
-    def __init__(self, config: HybridConfig) -> None:
-        """Make a blend that has learned nothing yet."""
+    def __init__(
+        self,
+        config: HybridConfig,
+        *,
+        features: Mapping[str, NDArray[np.floating[Any]]] | None = None,
+    ) -> None:
         self.config = config
+        self._features: dict[str, NDArray[np.floating[Any]]] = dict(features or {})
         self._learned: _Learned | None = None
         self.checked: dict[str, tuple[float, float]] = {}
         """Recall@20 and MRR@20 of the stack and of every part, before it was fitted on everything,
         on the newest questions, from which the stack did not learn. Known after `fit` of a stack,
         if there were questions enough."""
+
+    @property
+    def features(self) -> Mapping[str, FloatArray]:
+        """What it was told of the items, or what a saved blend keeps of that. (items, dim) each."""
+        if self._features or self._learned is None:
+            return {name: np.asarray(rows, np.float32) for name, rows in self._features.items()}
+        return {name: rows[self._learned.number] for name, rows in self._learned.content.items()}
+
+    @property
+    def takes_new_items(self) -> bool:
+        """New items are placed beside it (`placement`): its stack learns from clicked ones."""
+        return False
+
+    def describe(self, features: Mapping[str, NDArray[np.floating[Any]]]) -> None:
+        """Take these features in place of those that it has; see the class."""
+        self._features = dict(features)
 
     def fit(
         self,
@@ -192,22 +235,29 @@ class Hybrid:
         """Learn the blend on the newest sessions, and the parts on all of them.
 
         Raises:
-            DataError: If an item index is not below `n_items`.
+            DataError: If an item index is not below `n_items`, or features cannot be used.
             MomentaryError: If a part cannot learn from the sessions, or gives negative scores
                 where shares are wanted.
         """
         require_items_below(sessions.items, n_items)
-        number = inverse(first_appearance(sessions.items, n_items=n_items))
+        features = self.features
+        require_row_an_item(features, n_items)
+        order = first_appearance(sessions.items, n_items=n_items)
+        number = inverse(order)
         ours = _renumbered(sessions, number)
-        parts = len(self.config.parts)
-        seeds = rng.integers(2**63, size=parts + 4)
-        sampled, drawn, learned, turned = (np.random.default_rng(seed) for seed in seeds[parts:])
+        told = {name: rows[order] for name, rows in features.items()}
+        parts = self._parts(told=bool(told))
+        seeds = rng.integers(2**63, size=len(parts) + 4)
+        sampled, drawn, learned, turned = (
+            np.random.default_rng(seed) for seed in seeds[len(parts) :]
+        )
         past, late = _cut(ours, self.config.holdout)
-        steps = _Steps(progress, 2 * sum(part.networks for part in self.config.parts) + 4)
+        steps = _Steps(progress, 2 * sum(part.networks for part in parts) + 4)
         life = max(len(ours.items), 1)
 
         early = self._blank(
-            self._fit_parts(past, n_items=n_items, seeds=seeds, steps=steps),
+            parts,
+            _fitted(parts, past, n_items=n_items, told=told, seeds=seeds, steps=steps),
             facts_of(past, n_items=n_items, life=life, rng=turned, **self._pairs()),
         )
         known = early.facts.counts > 0
@@ -216,21 +266,10 @@ class Hybrid:
         steps.finish("parts weighed")
         if self.config.blend == "stack":
             asked = _questions(late, known, limit=self.config.stack.max_questions, rng=drawn)
-            lesson = self._ask(early, *asked, progress=steps.inner("questions"))
-            steps.finish("questions asked")
-            kept = len(lesson.targets) - round(_CHECKED * len(lesson.targets))
-            stack = learn_stack(
-                lesson.take(slice(0, kept)),
-                self.config.stack,
-                rng=learned,
-                progress=steps.inner("stack"),
-            )
-            self.checked = self._check(lesson.take(slice(kept, None)), stack)
-            del lesson
-            steps.finish(" ".join(f"{name} {mrr:.4f}" for name, (_, mrr) in self.checked.items()))
-            early = early._replace(stack=stack)
+            early = self._with_stack(early, *asked, rng=learned, steps=steps)
         whole = self._blank(
-            self._fit_parts(ours, n_items=n_items, seeds=seeds, steps=steps),
+            parts,
+            _fitted(parts, ours, n_items=n_items, told=told, seeds=seeds, steps=steps),
             facts_of(ours, n_items=n_items, life=life, rng=turned, **self._pairs()),
         )
         steps.end()
@@ -262,7 +301,7 @@ class Hybrid:
         learned = require_fitted(self._learned, self)
         asked = _renumbered(Sessions.from_lists([session]), learned.number)
         chances = self._chances_of(learned, asked)
-        names = self._names()
+        names = _names(learned)
         numbers = learned.number[items]
         parts = learned.shares[:, None] * chances[:, 0, numbers]  # (parts, items)
         found = [_named_shares(names[: len(parts)], each) for each in parts.T]
@@ -271,22 +310,48 @@ class Hybrid:
         answers = self._describe(learned, chances, asked)
         features = answers.features[0, : answers.counts[0]]
         average = features.mean(axis=0)
+        sources = groups(len(learned.parts), len(learned.content))
         place_of = {int(item): row for row, item in enumerate(answers.candidates[0])}
         for at, place in enumerate(place_of.get(int(number), -1) for number in numbers):
             if place >= 0:
                 changed = np.tile(features[place], (len(names) + 1, 1))
-                for row, columns in enumerate(groups(len(self.config.parts)), start=1):
+                for row, columns in enumerate(sources, start=1):
                     changed[row, columns] = average[columns]
                 values = learned.stack.scores(changed, features)
                 found[at] = _named_shares(names, np.maximum(values[0] - values[1:], 0))
         return found
 
+    def likest(self, session: IntArray, item: int) -> tuple[int, tuple[str, ...]] | None:
+        """The latest item of the visit that an item is most like, and by which content.
+
+        Args:
+            session: Item indices, oldest first. Shape (events,).
+            item: Another item.
+
+        Returns:
+            The visit's item and the streams in which both are alike, the likest first; None where
+            content tells of no likeness.
+        """
+        learned = require_fitted(self._learned, self)
+        latest = dict.fromkeys(session[: -LATEST - 1 : -1].tolist())
+        seen = [each for each in latest if each != item]
+        if not seen or not learned.content:
+            return None
+        others, own = learned.number[seen], learned.number[item]
+        cosines = np.stack([rows[others] @ rows[own] for rows in learned.content.values()])
+        alike = np.maximum(cosines, 0)  # (streams, others)
+        best = int(alike.sum(axis=0).argmax())
+        order = np.argsort(-alike[:, best], kind="stable")
+        names = tuple(learned.content)
+        said = tuple(names[at] for at in order if alike[at, best] >= _ALIKE)
+        return (seen[best], said) if said else None
+
     def fitted_parts(self) -> tuple[FittedPart, ...]:
-        """The parts as they were fitted on everything, in the order of the settings."""
+        """The parts as they were fitted on everything, that for content, if there is one, last."""
         learned = require_fitted(self._learned, self)
         return tuple(
             FittedPart(part=part, scorer=networks[0], number=learned.number)
-            for part, networks in zip(self.config.parts, learned.scorers, strict=True)
+            for part, networks in zip(learned.parts, learned.scorers, strict=True)
         )
 
     def state(self) -> Arrays:
@@ -313,7 +378,9 @@ class Hybrid:
         """The blend that gave `state`, ready to score."""
         model = cls(config)
         scorers = []
-        for place, part in enumerate(config.parts):
+        told = any(name.startswith(_prefix(len(config.parts), 0)) for name in state)
+        parts = model._parts(told=told)
+        for place, part in enumerate(parts):
             unfitted = make(part.kind, part.settings)
             states = [_below(state, _prefix(place, copy)) for copy in range(part.networks)]
             scorers.append(tuple(type(unfitted).from_state(unfitted.config, own) for own in states))
@@ -334,51 +401,81 @@ class Hybrid:
             if f"stack.{place}.out" in state
         ]
         model._learned = _Learned(
+            parts=parts,
             scorers=tuple(scorers),
             facts=Facts(**facts),
             shares=state["shares"],
             stack=Stacked(state["stack.center"], state["stack.spread"], tuple(networks)),
             number=state["number"],
+            content=model._content_of(scorers),
         )
         return model
 
-    def _fit_parts(
-        self, sessions: Sessions, *, n_items: int, seeds: IntArray, steps: _Steps
-    ) -> tuple[tuple[Scorer, ...], ...]:
-        scorers = []
-        for part, seed in zip(self.config.parts, seeds, strict=False):
-            networks = []
-            for copy in range(part.networks):
-                network = make(part.kind, part.settings).fit(
-                    sessions,
-                    n_items=n_items,
-                    rng=np.random.default_rng([seed, copy] if copy else seed),
-                    progress=steps.inner(part.kind),
-                )
-                networks.append(network)
-                steps.finish(f"{part.kind} fitted")
-            scorers.append(tuple(networks))
-        return tuple(scorers)
+    def _parts(self, *, told: bool) -> tuple[Part, ...]:
+        """The parts of a blend that was told what items are like, or was not."""
+        content = self.config.content
+        if not told or content is None:
+            return self.config.parts
+        if not isinstance(make(content.kind, content.settings), Described):
+            raise MomentaryError(
+                f"content is {content.kind!r}, which reads no content; name a model that does, "
+                "such as content_knn."
+            )
+        return (*self.config.parts, content)
 
     def _pairs(self) -> dict[str, int]:
         return {"window": self.config.window, "partners": self.config.partners}
 
-    def _blank(self, scorers: tuple[tuple[Scorer, ...], ...], facts: Facts) -> _Learned:
+    def _blank(
+        self, parts: tuple[Part, ...], scorers: tuple[tuple[Scorer, ...], ...], facts: Facts
+    ) -> _Learned:
         """Parts and facts without weights and stack; the items are numbered already."""
         nothing = np.zeros(0, dtype=np.float32)
         return _Learned(
+            parts=parts,
             scorers=scorers,
             facts=facts,
             shares=np.full(len(scorers), 1 / len(scorers), dtype=np.float32),
             stack=Stacked(nothing, nothing, ()),
             number=np.arange(len(facts.counts)),
+            content=self._content_of(scorers),
         )
+
+    def _content_of(self, scorers: Sequence[tuple[Scorer, ...]]) -> Mapping[str, FloatArray]:
+        """What the part for content reads, if there is one."""
+        if len(scorers) == len(self.config.parts):
+            return {}
+        return cast("Described", scorers[-1][0]).features
+
+    def _with_stack(
+        self,
+        early: _Learned,
+        history: Sessions,
+        targets: IntArray,
+        *,
+        rng: np.random.Generator,
+        steps: _Steps,
+    ) -> _Learned:
+        """Learn to order candidates by these questions, the last of which say how well it went."""
+        lesson = self._ask(early, history, targets, progress=steps.inner("questions"))
+        steps.finish("questions asked")
+        kept = len(lesson.targets) - round(_CHECKED * len(lesson.targets))
+        stack = learn_stack(
+            lesson.take(slice(0, kept)),
+            self.config.stack,
+            rng=rng,
+            progress=steps.inner("stack"),
+        )
+        names = _names(early)[: len(early.parts)]
+        self.checked = _check(lesson.take(slice(kept, None)), stack, parts=names)
+        steps.finish(" ".join(f"{name} {mrr:.4f}" for name, (_, mrr) in self.checked.items()))
+        return early._replace(stack=stack)
 
     def _chances_of_targets(
         self, early: _Learned, history: Sessions, targets: IntArray
     ) -> FloatArray:
         """The chance that each part gave what came next. Shape (questions, parts)."""
-        given = np.zeros((len(targets), len(self.config.parts)), dtype=np.float32)
+        given = np.zeros((len(targets), len(early.parts)), dtype=np.float32)
         for rows in _blocks(len(targets)):
             chances = self._chances_of(early, history.take(rows))
             given[rows] = chances[:, np.arange(len(rows)), targets[rows]].T
@@ -391,7 +488,7 @@ class Hybrid:
         lesson = Lesson.blank(
             len(targets),
             candidates=self.config.stack.candidates,
-            features=width_of(len(self.config.parts)),
+            features=width_of(len(early.parts), len(early.content)),
         )
         for rows in _blocks(len(targets)):
             asked = history.take(rows)
@@ -404,28 +501,8 @@ class Hybrid:
             progress(int(rows[-1]) + 1, len(targets))
         return lesson
 
-    def _check(self, lesson: Lesson, stack: Stacked) -> dict[str, tuple[float, float]]:
-        """See how well questions are answered that the stack has not learned from."""
-        if not len(lesson.targets):
-            return {}
-        found = np.zeros((1 + len(self.config.parts), len(lesson.targets)))
-        for row, (target, count) in enumerate(zip(lesson.targets, lesson.counts, strict=True)):
-            if target >= 0:
-                features = lesson.features[row, :count].astype(np.float32)
-                if stack.networks:
-                    scores = stack.scores(features)
-                    found[0, row] = 1 / (scores >= scores[target]).sum()
-                found[1:, row] = features[target, 2 : len(self.config.parts) * A_PART : A_PART]
-        hits = found > 1 / (_LISTED + 0.5)
-        recall, mrr = hits.mean(axis=1), np.where(hits, found, 0).mean(axis=1)
-        names = ("stack", *self._names()[: len(self.config.parts)])
-        return {
-            name: (float(one), float(other))
-            for name, one, other in zip(names, recall, mrr, strict=True)
-        }
-
     def _describe(self, learned: _Learned, chances: FloatArray, asked: Sessions) -> Answers:
-        limits = np.array([part.candidates for part in self.config.parts], dtype=np.int64)
+        limits = np.array([part.candidates for part in learned.parts], dtype=np.int64)
         return describe(
             chances,
             limits,
@@ -433,11 +510,12 @@ class Hybrid:
             most=self.config.stack.candidates if self.config.blend == "stack" else limits.sum(),
             sessions=asked,
             facts=learned.facts,
+            content=tuple(learned.content.values()),
         )
 
     def _chances_of(self, learned: _Learned, asked: Sessions) -> FloatArray:
         """What every part makes of every item. Shape (parts, rows, items)."""
-        parts = self.config.parts
+        parts = learned.parts
         shape = (len(parts), len(asked), len(learned.facts.counts))
         chances = np.empty(shape, dtype=np.float32)
         for networks, part, out in zip(learned.scorers, parts, chances, strict=True):
@@ -472,17 +550,19 @@ class Hybrid:
                 values - values.min(initial=np.inf) + 2.0
             )
 
-    def _names(self) -> tuple[str, ...]:
-        kinds = [part.kind for part in self.config.parts]
-        parts = [
-            kind if kinds.index(kind) == place else f"{kind} {kinds[: place + 1].count(kind)}"
-            for place, kind in enumerate(kinds)
-        ]
-        return (*parts, *_EVIDENCE)
-
 
 _EVIDENCE = ("seen in this visit", "popular", "follows", "together")
-"""What the stack knows besides the parts' answers, in the order of `_groups`."""
+"""What the stack knows besides the parts' answers, in the order of `groups`; content follows."""
+
+
+def _names(learned: _Learned) -> tuple[str, ...]:
+    """Of the parts, and of what the stack knows besides."""
+    kinds = [part.kind for part in learned.parts]
+    parts = [
+        kind if kinds.index(kind) == place else f"{kind} {kinds[: place + 1].count(kind)}"
+        for place, kind in enumerate(kinds)
+    ]
+    return (*parts, *_EVIDENCE, *(f"content {stream}" for stream in learned.content))
 
 
 class _Steps:
@@ -511,6 +591,57 @@ class _Steps:
 
     def _tell(self, done: int, note: str) -> None:
         self._progress(done, 100 * self._total, note)
+
+
+def _fitted(
+    parts: Sequence[Part],
+    sessions: Sessions,
+    *,
+    n_items: int,
+    told: Mapping[str, FloatArray],
+    seeds: IntArray,
+    steps: _Steps,
+) -> tuple[tuple[Scorer, ...], ...]:
+    """The networks of each part, fitted; those that read content are told of it before."""
+    scorers = []
+    for part, seed in zip(parts, seeds, strict=False):
+        networks = []
+        for copy in range(part.networks):
+            network = make(part.kind, part.settings)
+            if isinstance(network, Described):
+                network.describe(told)
+            network.fit(
+                sessions,
+                n_items=n_items,
+                rng=np.random.default_rng([seed, copy] if copy else seed),
+                progress=steps.inner(part.kind),
+            )
+            networks.append(network)
+            steps.finish(f"{part.kind} fitted")
+        scorers.append(tuple(networks))
+    return tuple(scorers)
+
+
+def _check(
+    lesson: Lesson, stack: Stacked, *, parts: Sequence[str]
+) -> dict[str, tuple[float, float]]:
+    """See how well questions are answered that the stack has not learned from."""
+    if not len(lesson.targets):
+        return {}
+    found = np.zeros((1 + len(parts), len(lesson.targets)))
+    for row, (target, count) in enumerate(zip(lesson.targets, lesson.counts, strict=True)):
+        if target >= 0:
+            features = lesson.features[row, :count].astype(np.float32)
+            if stack.networks:
+                scores = stack.scores(features)
+                found[0, row] = 1 / (scores >= scores[target]).sum()
+            found[1:, row] = features[target, 2 : len(parts) * A_PART : A_PART]
+    hits = found > 1 / (_LISTED + 0.5)
+    recall, mrr = hits.mean(axis=1), np.where(hits, found, 0).mean(axis=1)
+    return {
+        name: (float(one), float(other))
+        for name, one, other in zip(("stack", *parts), recall, mrr, strict=True)
+    }
 
 
 def _blocks(count: int) -> Iterator[IntArray]:

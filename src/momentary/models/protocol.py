@@ -111,6 +111,16 @@ class Described(Protocol):
     It keeps what it was given: a saved model needs nobody to tell it again.
     """
 
+    @property
+    def features(self) -> Mapping[str, FloatArray]:
+        """What it reads, by stream, one row an item; empty if it was told nothing."""
+        ...
+
+    @property
+    def takes_new_items(self) -> bool:
+        """Whether it is fitted on the whole catalogue, since content alone can bring an item up."""
+        ...
+
     def describe(self, features: Mapping[str, FloatArray]) -> None:
         """Be given vectors by stream before `fit`, one row an item; zeros where there is none."""
         ...

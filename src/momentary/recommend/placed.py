@@ -261,6 +261,8 @@ class PlacedScorer:
         self.kind = inner.kind  # what reasons are worded by
         if hasattr(inner, "sources"):
             self.sources = self._sources
+        if hasattr(inner, "likest"):
+            self.likest = self._likest
 
     def score(self, sessions: Sessions) -> FloatArray:
         """Score known and new items. Shape (sessions, items)."""
@@ -288,6 +290,15 @@ class PlacedScorer:
             shares if item < self._n_items else {}
             for item, shares in zip(items.tolist(), found, strict=True)
         ]
+
+    def _likest(self, session: IntArray, item: int) -> tuple[int, tuple[str, ...]] | None:
+        """Among known items; what new ones are like, `ContentReasons` tells."""
+        if item >= self._n_items:
+            return None
+        found: tuple[int, tuple[str, ...]] | None = self._inner.likest(  # type: ignore[attr-defined]
+            session[session < self._n_items], item
+        )
+        return found
 
     def _known(self, sessions: Sessions) -> Sessions:
         """The sessions in known items alone."""

@@ -2,8 +2,8 @@
 
 How high new items stand is chosen on the newest visits by a model that has never seen those visits,
 nor a quarter of the items: the settings of the model at hand are fitted once more for that, on the
-older visits, at most `PROBED` events of them. A model that reads content itself (`Described`)
-cannot be fitted here; it is asked about visits that it learned from, and its figures say so.
+older visits, at most `PROBED` events of them. A model that takes new items itself is not fitted
+here; it is asked about visits that it learned from, and its figures say so.
 """
 
 from __future__ import annotations
@@ -223,7 +223,8 @@ def _trial(
     seen[past.items] = True
     newer = sessions.take(np.sort(newest))
     asked, targets = _questions(newer, known, new, rng=rng, seen=seen)
-    if isinstance(scorer, Described) or not len(targets):
+    takes_new = isinstance(scorer, Described) and scorer.takes_new_items
+    if takes_new or not len(targets):
         asked, targets = _questions(sessions, known, new, rng=rng)
         return _Trial(
             scorer=scorer,
@@ -236,7 +237,10 @@ def _trial(
         )
     familiar, _ = _questions(past, known, new, rng=rng)
     make = cast("Callable[[Any], Scorer]", type(scorer))  # every model is made from its settings
-    probe = make(scorer.config).fit(past, n_items=known.items, rng=rng)
+    probe = make(scorer.config)
+    if isinstance(probe, Described):
+        probe.describe(cast("Described", scorer).features)
+    probe.fit(past, n_items=known.items, rng=rng)
     return _Trial(
         scorer=probe,
         learned=past,

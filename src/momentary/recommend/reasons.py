@@ -10,7 +10,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from momentary.encoders.protocol import WORDS
 from momentary.types import IntArray, ItemTable
+
+_MOST_KINDS = 2
 
 
 class Neighbours(Protocol):
@@ -47,6 +50,15 @@ class Sources(Protocol):
         ...
 
 
+@runtime_checkable
+class Likest(Protocol):
+    """Anything that knows what items are like."""
+
+    def likest(self, session: IntArray, item: int) -> tuple[int, tuple[str, ...]] | None:
+        """The visit's item that an item is most like, and in which kinds of content; or None."""
+        ...
+
+
 _TOPICS = {
     "seen in this visit": "again",
     "personal_popularity": "again",
@@ -60,6 +72,8 @@ _TOPICS = {
     "vstan": "alike",
     "vsknn": "alike",
     "factorization": "taste",
+    "content": "content",
+    "content_knn": "content",
     "attentive_rnn": "order",
     "gru4rec": "order",
     "feature_rnn": "order",
@@ -148,6 +162,9 @@ class Reasons:
             )
         self.related = related
         self._sources = sources
+        # Looked up once, since it takes long to find out.
+        source: object = sources
+        self._likest = source if isinstance(source, Likest) else None
         self._table = table
         self._config = config
         self._popular = _popular(popularity, config.popular_top)
@@ -176,7 +193,14 @@ class Reasons:
         if self._sources is not None and visited and len(listed):
             shares = [_by_topic(each) for each in self._sources.sources(session, listed)]
         return [
-            self._sentences(item, times[item], bond, visited=visited, shares=share)
+            self._sentences(
+                item,
+                times[item],
+                bond,
+                like=self._likeness(session, item, share),
+                visited=visited,
+                shares=share,
+            )
             for item, bond, share in zip(listed.tolist(), together, shares, strict=True)
         ]
 
@@ -212,12 +236,24 @@ class Reasons:
         often = "often together" if count >= self._config.often_from else "together"
         return f"{often} with {self._name(source)} (in {count:,} {noun}{'' if count == 1 else 's'})"
 
+    def _likeness(self, session: IntArray, item: int, shares: Mapping[str, float]) -> str | None:
+        """What an item is like, if content has much to do with it."""
+        if self._likest is None or shares.get("content", 0.0) < self._config.least_share:
+            return None
+        found = self._likest.likest(session, item)
+        if found is None:
+            return None
+        other, kinds = found
+        said = " and ".join(WORDS.get(each, each) for each in kinds[:_MOST_KINDS])
+        return f"like {self._name(other)}: alike in {said}"
+
     def _sentences(
         self,
         item: int,
         times: int,
         bond: str | None,
         *,
+        like: str | None,
         visited: bool,
         shares: Mapping[str, float],
     ) -> tuple[str, ...]:
@@ -228,6 +264,8 @@ class Reasons:
             said["again"] = f"you have had it before ({often})"
         if bond is not None:
             said["together"] = bond
+        if like is not None:
+            said["content"] = like
         if item in self._popular:
             said["popular"] = f"among the {config.popular_top} most popular {config.popular_when}"
         for topic, words in _FROM_MODELS.items():
