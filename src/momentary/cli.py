@@ -254,14 +254,12 @@ def train(
 
     Example: momentary train --model gru4rec --set epochs=5 --set units=[128]
     """
-    from datetime import UTC, datetime
-
     import numpy as np
 
     from momentary.data.sessions import keep_items, workspace_sessions
     from momentary.learn.checkpoint import Checkpoints
     from momentary.learn.course import Course
-    from momentary.models.artifact import ModelStore, make
+    from momentary.models.artifact import make
     from momentary.models.training import train as train_bundle
 
     scorer = make(model, _model_settings([model], settings, config)[model])
@@ -285,10 +283,7 @@ def train(
                 home,
                 progress=bar("index"),
             )
-        store = ModelStore(workspace.models)
-        version = store.add(bundle, now=datetime.now(UTC))
-        if promote:
-            store.promote(version)
+        version = cli_models.saved(workspace, bundle, promote=promote)
     facts = {"version": version, "promoted": promote, **bundle.facts}
     if json:
         print_json(facts)

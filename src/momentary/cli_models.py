@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from momentary.cli_shared import Home, Json, open_workspace, print_json, stderr, stdout
+
+if TYPE_CHECKING:
+    from momentary.data.workspace import Workspace
+    from momentary.models.artifact import Bundle
 
 app = typer.Typer(
     help="The saved models: list them, let one answer, take that back, delete one.",
@@ -15,10 +19,21 @@ app = typer.Typer(
 
 Version = Annotated[str, typer.Argument(help="As momentary models list shows it, or an alias.")]
 
-_RUNNING = (
-    "A running service goes on with the model that it has until it starts again; to change it "
-    "while it answers: PUT /v1/models/prod."
-)
+_RUNNING = "A running service takes it within a second."
+
+
+def saved(workspace: Workspace, bundle: Bundle, *, promote: bool) -> str:
+    """The version under which a bundle is saved now, and answers if it is promoted."""
+    from datetime import UTC, datetime
+
+    from momentary.models.artifact import ModelStore
+    from momentary.models.promotion import promote as promote_model
+
+    store = ModelStore(workspace.models)
+    version = store.add(bundle, now=datetime.now(UTC))
+    if promote:
+        promote_model(store, version, workspace.model_aliases)
+    return version
 
 
 @app.command("list")
@@ -80,18 +95,19 @@ def promote(
         bool, typer.Option("--candidate", help="Only name it the one that waits.")
     ] = False,
 ) -> None:
-    """Let a saved model answer from the next start on; `previous` takes that back.
+    """Let a saved model answer; `previous` takes that back.
 
     Example: momentary models promote previous
     """
     from momentary.models.artifact import PROD, ModelStore
+    from momentary.models.promotion import promote as promote_model
 
     alias = "candidate" if candidate else PROD
     with open_workspace(home) as workspace:
         store = ModelStore(workspace.models)
         # Loaded whole: a damaged model must not take the place of one that works.
         wanted = store.load(version).version
-        store.promote(wanted, alias=alias)
+        promote_model(store, wanted, workspace.model_aliases, alias=alias)
     stdout.print(f"[bold]{wanted}[/] is {alias} now.")
     if alias == PROD:
         stdout.print(_RUNNING)
@@ -108,10 +124,12 @@ def remove(
     Example: momentary models remove gru4rec-20260102T030405
     """
     from momentary.models.artifact import ModelStore
+    from momentary.models.promotion import announce
 
     with open_workspace(home) as workspace:
         store = ModelStore(workspace.models)
         if not yes:
             typer.confirm(f"Delete {version}?", abort=True)
         store.remove(version)
+        announce(store, workspace.model_aliases)
     stdout.print(f"{version} is gone.")

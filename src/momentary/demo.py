@@ -26,6 +26,7 @@ from momentary.data.workspace import Workspace
 from momentary.evaluation.leaderboard import Leaderboard
 from momentary.evaluation.trials import TASKS, Task, TrialConfig, run_trial
 from momentary.models.artifact import ModelStore, make
+from momentary.models.promotion import promote
 from momentary.models.training import train
 from momentary.moments.promotions import promotion_effects
 from momentary.moments.report import summary, write_report
@@ -108,7 +109,7 @@ def run_demo(
         )
         store = ModelStore(workspace.models)
         version = store.add(bundle, now=datetime.now(UTC))
-        store.promote(version)
+        promote(store, version, workspace.model_aliases)
         console.print(f"[bold]{version}[/] answers from now on.")
         recommender = assemble(bundle, workspace.catalog.table(bundle.items.ids), noun="basket")
         basket = _show(recommender, split, console=console)

@@ -239,6 +239,8 @@ class ItemTable:
         hidden: True keeps an item off every list, whatever the rules say; a deleted item is
             hidden, too. None: no item is. Shape (items,).
         deleted: True where the catalogue has deleted the item. None: no item is. Shape (items,).
+        revision: Of the catalogue when this was read; rows may be newer, never older. -1 where it
+            comes from no catalogue.
     """
 
     item_ids: ObjectArray
@@ -248,6 +250,7 @@ class ItemTable:
     attributes: Mapping[str, ObjectArray]
     hidden: BoolArray | None = None
     deleted: BoolArray | None = None
+    revision: int = -1
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -296,6 +299,25 @@ class ItemTable:
             attributes=_attributes_with(self.attributes, index, row.attributes, n_items=len(self)),
             hidden=_mask_with(self.hidden, index, row.hidden, n_items=len(self)),
             deleted=_mask_with(self.deleted, index, row.deleted, n_items=len(self)),
+            revision=self.revision,
+        )
+
+    def holds(self, index: int, row: ItemTable) -> bool:
+        """Whether one item's facts are those of a table of that item alone."""
+        prices = self.price[index], row.price[0]
+        same_price = prices[0] == prices[1] or bool(np.isnan(prices).all())
+        flags = zip((self.hidden, self.deleted), (row.hidden, row.deleted), strict=True)
+        own = {name: column[index] for name, column in self.attributes.items()}
+        other = {name: column[0] for name, column in row.attributes.items()}
+        return (
+            same_price
+            and self.names[index] == row.names[0]
+            and bool(self.available[index] == row.available[0])
+            and all(
+                (mine is not None and bool(mine[index])) == (its is not None and bool(its[0]))
+                for mine, its in flags
+            )
+            and all(own.get(name) == other.get(name) for name in (*own, *other))
         )
 
 

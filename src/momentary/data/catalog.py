@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -41,14 +41,26 @@ ITEMS = sa.Table(
     sa.Column("hidden", sa.Boolean, nullable=False),
     sa.Column("properties", sa.Text),
     sa.Column("deleted", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("revision", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Index("items_by_revision", "revision"),
 )
-"""The fields of `momentary.types.Item`, `properties` as JSON text, and whether it was deleted.
+"""The fields of `momentary.types.Item`, `properties` as JSON text, whether it was deleted, and the
+revision of the items that its last change made.
 
 A deleted item leaves a row without content, a tombstone: an item that has no row counts as
 available, because events may name items that nobody has described.
 """
 
-_FIELDS = tuple(name for name in ITEMS.columns.keys() if name != "deleted")  # noqa: SIM118
+REVISIONS = sa.Table(
+    "revisions",
+    METADATA,
+    sa.Column("topic", sa.Text, primary_key=True),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+)
+"""How often what processes follow was changed: "items", "vectors", "models"."""
+
+_OWN = ("deleted", "revision")
+_FIELDS = tuple(name for name in ITEMS.columns.keys() if name not in _OWN)  # noqa: SIM118
 _TABLE_FIELDS = (
     *("item_id", "name", "price", "available", "hidden", "deleted"),
     *("brand", "category", "group_id", "properties"),
@@ -60,6 +72,20 @@ _THERE = sa.not_(ITEMS.c.deleted)
 _ITEM = sa.select(*(ITEMS.c[name] for name in _FIELDS)).where(_THERE)
 _BATCH = 5000
 _LOOKUP = 500
+
+
+class Changes(NamedTuple):
+    """What changed in the catalogue.
+
+    Attributes:
+        revision: Of the items; they may be newer than it says, never older.
+        items: Item by id, None for one that was deleted.
+        more: Whether more changed than was asked for.
+    """
+
+    revision: int
+    items: dict[str, Item | None]
+    more: bool
 
 
 class Catalog:
@@ -117,13 +143,45 @@ class Catalog:
             for row in connection.execute(_ITEM.order_by(ITEMS.c.item_id)).mappings():
                 yield _item(row)
 
+    def revisions(self) -> dict[str, int]:
+        """How often each topic was changed; one that never was is missing.
+
+        Raises:
+            StorageError: If the database does not answer.
+        """
+        with self._read() as connection:
+            rows = connection.execute(sa.select(REVISIONS.c.topic, REVISIONS.c.revision))
+            return {topic: int(revision) for topic, revision in rows}
+
+    def changes(self, since: int, *, most: int) -> Changes:
+        """The items that were changed after a revision; the first `most` of them.
+
+        Raises:
+            StorageError: If the database does not answer.
+        """
+        after = sa.select(ITEMS.c.item_id).where(ITEMS.c.revision > since)
+        after = after.order_by(ITEMS.c.revision, ITEMS.c.item_id).limit(most + 1)
+        with self._read() as connection:
+            revision = topic_revision(connection, ITEMS.name)
+            ids = list(connection.execute(after).scalars())
+            more, ids = len(ids) > most, ids[:most]
+            known = {
+                row["item_id"]: _item(row)
+                for start in range(0, len(ids), _LOOKUP)
+                for row in connection.execute(
+                    _ITEM.where(ITEMS.c.item_id.in_(ids[start : start + _LOOKUP]))
+                ).mappings()
+            }
+        items = {item_id: known.get(item_id) for item_id in ids}
+        return Changes(revision=revision, items=items, more=more)
+
     def table(self, ids: Sequence[str]) -> ItemTable:
         """The catalogue as columns in the order of `ids`.
 
         Items that the catalogue does not know have no name, no price and no attributes, and are
         available. Deleted items are hidden, and hidden items are not available.
         """
-        known = self._known(ids)
+        revision, known = self._known(ids)
         rows = [known.get(item_id, _UNKNOWN) for item_id in ids]
         empty: list[_Row] = [()] * len(_UNKNOWN)
         _, names, prices, *flags = (list(zip(*rows, strict=True)) or empty)[:6]
@@ -136,6 +194,7 @@ class Catalog:
             attributes=_attributes(rows),
             hidden=hidden,
             deleted=deleted,
+            revision=revision,
         )
 
     @contextmanager
@@ -143,18 +202,23 @@ class Catalog:
         try:
             with self.engine.connect() as connection:
                 yield connection
-        except sa.exc.DBAPIError as error:
+        except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
+            said = error.orig if isinstance(error, sa.exc.DBAPIError) else error
             raise StorageError(
-                f"the catalogue cannot be read ({error.orig}); see to its database."
+                f"the catalogue cannot be read ({said}); see to its database."
             ) from error
 
-    def _known(self, ids: Sequence[str]) -> dict[str, _Row]:
-        """Rows by id; past a few hundred, one scan is faster than many lookups."""
+    def _known(self, ids: Sequence[str]) -> tuple[int, dict[str, _Row]]:
+        """The revision, and rows by id that are no older.
+
+        Past a few hundred ids, one scan is faster than many lookups.
+        """
         query = sa.select(*(ITEMS.c[name] for name in _TABLE_FIELDS))
         if len(ids) <= _LOOKUP:
             query = query.where(ITEMS.c.item_id.in_(list(ids)))
         with self._read() as connection:
-            return {row[0]: row for row in connection.execute(query)}
+            revision = topic_revision(connection, ITEMS.name)
+            return revision, {row[0]: row for row in connection.execute(query)}
 
 
 @contextmanager
@@ -186,10 +250,16 @@ def upsert_rows(
         rows: The fields of `momentary.types.Item`, `properties` as JSON text.
         deleted: Whether the rows are tombstones; others bring a deleted item back.
     """
-    insert = insert_into(ITEMS, connection.dialect).values(deleted=deleted)
-    replaced = {name: insert.excluded[name] for name in (*_FIELDS, "deleted") if name != "item_id"}
-    statement = insert.on_conflict_do_update(index_elements=["item_id"], set_=replaced)
     remaining = iter(rows)
+    first = next(remaining, None)
+    if first is None:
+        return 0
+    remaining = chain([first], remaining)
+    # From here on other writers wait, so that a later revision is of a later change.
+    revision = next_revision(connection, ITEMS.name)
+    insert = insert_into(ITEMS, connection.dialect).values(deleted=deleted, revision=revision)
+    replaced = {name: insert.excluded[name] for name in (*_FIELDS, *_OWN) if name != "item_id"}
+    statement = insert.on_conflict_do_update(index_elements=["item_id"], set_=replaced)
     done = 0
     while batch := list(islice(remaining, _BATCH)):
         # PostgreSQL refuses to touch one row twice in a statement: the last one counts.
@@ -197,6 +267,21 @@ def upsert_rows(
         connection.execute(statement, list(unique.values()))
         done += len(batch)
     return done
+
+
+def next_revision(connection: sa.Connection, topic: str) -> int:
+    """Begin a change of a topic, one process at a time until the transaction ends."""
+    insert = insert_into(REVISIONS, connection.dialect).values(topic=topic, revision=1)
+    statement = insert.on_conflict_do_update(
+        index_elements=["topic"], set_={"revision": REVISIONS.c.revision + 1}
+    )
+    return int(connection.execute(statement.returning(REVISIONS.c.revision)).scalar_one())
+
+
+def topic_revision(connection: sa.Connection, topic: str) -> int:
+    """How often a topic was changed."""
+    query = sa.select(REVISIONS.c.revision).where(REVISIONS.c.topic == topic)
+    return int(connection.execute(query).scalar() or 0)
 
 
 def insert_into(table: sa.Table, dialect: sa.Dialect) -> sqlite.Insert | postgresql.Insert:

@@ -17,6 +17,8 @@ from momentary.data.catalog import METADATA, Catalog
 from momentary.data.databases import Database
 from momentary.data.embedded import EmbeddedDatabase
 from momentary.data.events import EventLog
+from momentary.data.item_vectors import ItemVectors
+from momentary.data.model_aliases import ModelAliases
 from momentary.data.rule_sets import RuleSets
 from momentary.errors import SettingsError, StorageError
 from momentary.settings import StorageSettings
@@ -24,7 +26,7 @@ from momentary.settings import StorageSettings
 if TYPE_CHECKING:
     import duckdb
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration; a workspace that says so opens without alembic."""
 
 BUCKETS = 16
@@ -132,6 +134,8 @@ class Workspace:
         engine: Of the catalogue and the imports.
         catalog: The items.
         rule_sets: Rules that have a name.
+        item_vectors: Of items that came while a service was open.
+        model_aliases: Which saved model answers.
         models: Folder of trained models.
         log_path: The live event log where it is embedded, a file that need not exist yet.
     """
@@ -142,6 +146,8 @@ class Workspace:
         self.engine = database.engine()
         self.catalog = Catalog(self.engine)
         self.rule_sets = RuleSets(self.engine)
+        self.item_vectors = ItemVectors(self.engine)
+        self.model_aliases = ModelAliases(self.engine)
         self.models = root / "models"
         self.log_path = root / "events.sqlite"
 

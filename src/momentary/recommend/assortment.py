@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 
 from momentary.data.catalog import Catalog
+from momentary.data.item_vectors import TOPIC
 from momentary.models.artifact import Bundle
 from momentary.recommend.assembly import assemble
 from momentary.recommend.content import ContentIndex
@@ -29,12 +30,14 @@ class Assortment:
         bundle: As it was trained.
         index: The items by likeness; None where nothing is encoded.
         placed: Items that the bundle does not know; None where it cannot place any.
+        revision: Of the vectors of new items in the database when the content was read.
     """
 
     def __init__(self, bundle: Bundle, encoded: Encoded) -> None:
         self.bundle = bundle
         self.index: ContentIndex | None = None
         self.placed: Placed | None = None
+        self.revision = 0
         self._encoders = dict(encoded.encoders)
         self._grouping = tuple(encoded.attributes)
         self._compact: tuple[FloatArray, FloatArray] | None = None
@@ -54,7 +57,10 @@ class Assortment:
         """
         if not file.is_file():
             return cls(bundle, Encoded(items=(), views={}, attributes={}, encoders={}))
-        return cls(bundle, read_encoded(catalog, file))
+        revision = catalog.revisions().get(TOPIC, 0)
+        found = cls(bundle, read_encoded(catalog, file))
+        found.revision = revision
+        return found
 
     @property
     def encoders(self) -> Mapping[str, str]:

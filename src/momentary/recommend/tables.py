@@ -24,6 +24,7 @@ def joined(table: ItemTable, more: ItemTable) -> ItemTable:
         },
         hidden=_flags(table.hidden, more.hidden, sizes=(len(table), len(more))),
         deleted=_flags(table.deleted, more.deleted, sizes=(len(table), len(more))),
+        revision=min(table.revision, more.revision),
     )
 
 

@@ -68,6 +68,11 @@ class Administration:
         self._erasing = asyncio.Lock()
         self._member: Member | None = None
 
+    @property
+    def promoted(self) -> Models:
+        """The saved models."""
+        return self._models
+
     def routes(self) -> list[Route]:
         """What an admin may ask."""
         return [

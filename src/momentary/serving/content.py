@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+import numpy as np
 
+from momentary.data.item_vectors import Kept
 from momentary.data.workspace import Workspace
 from momentary.encoders.defaults import models_of
 from momentary.encoders.media import MediaLimits
@@ -100,6 +102,7 @@ class LiveContent:
         self._tasks: set[asyncio.Task[None]] = set()
         self._turns: dict[str, int] = {}
         self._aside: dict[str, dict[str, str]] = {}
+        self._revisions: dict[str, int] = {}
         self._stale = False
         self._later: asyncio.TimerHandle | None = None
         self.placed: Callable[[str], Awaitable[None]] | None = None
@@ -194,6 +197,27 @@ class LiveContent:
         if assortment is None or not self.on:
             return
         if await asyncio.to_thread(self._fetch, assortment, item):
+            self._stale = True
+            await self._apply()
+
+    async def receive(self, changed: Mapping[str, int]) -> None:
+        """Follow another machine that looked at items: its vectors are in the database.
+
+        Args:
+            changed: The revision of each item's vectors.
+
+        Raises:
+            StorageError: If the database does not answer.
+        """
+        assortment = self._assortment
+        if assortment is None or not self.on:
+            return
+        known = self._revisions
+        news = [each for each, revision in changed.items() if revision > known.get(each, 0)]
+        placed = False
+        for item_id in news:
+            placed |= await asyncio.to_thread(self._receive, assortment, item_id)
+        if placed:
             self._stale = True
             await self._apply()
 
@@ -393,21 +417,67 @@ class LiveContent:
         digests = {
             name: each.digest for each in seen.values() for name in each.vectors if each.digest
         }
-        with VectorStore(self._workspace.root / FILE) as store:
-            store.forget(item.item_id)
-            known = store.views()
-            for name, (version, vector) in found.items():
-                if name not in known:
-                    store.use(name, version)
-                digest = digests[name]
-                store.put(version, vectors={digest: vector}, names=[(item.item_id, digest)])
+        kept = {
+            name: Kept(version, digests[name], np.asarray(vector, dtype="<f4").tobytes())
+            for name, (version, vector) in found.items()
+        }
+        self._store(item.item_id, kept)
+        try:
+            revision = self._workspace.item_vectors.put(item.item_id, kept)
+        except DataError:
+            _LOGGER.exception("other machines do not hear of item %r", item.item_id)
+        else:
+            self._revisions[item.item_id] = revision
         row = self._workspace.catalog.table([item.item_id])
         with self._lock:
             return assortment.put(item, {name: each for name, (_, each) in found.items()}, row)
 
+    def _store(self, item_id: str, kept: Mapping[str, Kept]) -> None:
+        """Let an item have these vectors, and no others, on this machine."""
+        with VectorStore(self._workspace.root / FILE) as store:
+            store.forget(item_id)
+            known = store.views()
+            for view, each in kept.items():
+                if view not in known:
+                    store.use(view, each.encoder)
+                vector = np.frombuffer(each.vector, dtype="<f4").astype(np.float32)
+                names = [(item_id, each.content)]
+                store.put(each.encoder, vectors={each.content: vector}, names=names)
+
+    def _receive(self, assortment: Assortment, item_id: str) -> bool:
+        """Take in what another machine saw of an item; True if it is placed."""
+        revision, kept = self._workspace.item_vectors.of(item_id)
+        item = self._workspace.catalog.get(item_id)
+        encoders = assortment.encoders
+        mine = {
+            view: each
+            for view, each in kept.items()
+            if encoders.get(view, each.encoder) == each.encoder
+        }
+        self._revisions[item_id] = revision
+        if item is None or (revision <= assortment.revision and self._has(item_id, mine)):
+            return False
+        self._store(item_id, mine)
+        row = self._workspace.catalog.table([item_id])
+        vectors = {
+            view: np.frombuffer(each.vector, dtype="<f4").astype(np.float32)
+            for view, each in mine.items()
+        }
+        with self._lock:
+            return assortment.put(item, vectors, row)
+
+    def _has(self, item_id: str, kept: Mapping[str, Kept]) -> bool:
+        """Whether this machine's store has an item's vectors already."""
+        with VectorStore(self._workspace.root / FILE) as store:
+            return all(
+                store.digests(each.encoder, [item_id]).get(item_id) == each.content
+                for each in kept.values()
+            )
+
     def _drop(self, assortment: Assortment, item_id: str) -> None:
         with VectorStore(self._workspace.root / FILE) as store:
             store.forget(item_id)
+        self._workspace.item_vectors.delete(item_id)
         self._remove(assortment, item_id)
 
     def _remove(self, assortment: Assortment, item_id: str) -> None:
@@ -422,6 +492,7 @@ class LiveContent:
                 vectors, there = store.read(version, [item.item_id])
                 if there[0] and encoders.get(name, version) == version:
                     found[name] = vectors[0]
+        self._revisions[item.item_id] = self._workspace.item_vectors.of(item.item_id)[0]
         row = self._workspace.catalog.table([item.item_id])
         with self._lock:
             return assortment.put(item, found, row)

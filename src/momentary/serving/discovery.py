@@ -100,6 +100,11 @@ class Discovery:
         else:
             self._index.put(item)
 
+    def changed_much(self) -> None:
+        """Let the next search read the catalogue anew."""
+        self.close()
+        self._index = None
+
     def close(self) -> None:
         """Let go of the index."""
         if self._index is not None:

@@ -226,6 +226,14 @@ class Engine:
             table = self.recommender.table.with_row(index, row)
             self._ranking = self._ranking.with_table(table)
 
+    def retable(self, table: ItemTable) -> None:
+        """Let the next tick know all items as the catalogue does now.
+
+        Raises:
+            ValueError: If the table holds other items than the model.
+        """
+        self._ranking = self._ranking.with_table(table)
+
     def listed(self, item_id: str) -> bool:
         """Whether the model knows an item that the catalogue has not deleted."""
         index, deleted = self.recommender.items.index(item_id), self.recommender.table.deleted

@@ -14,6 +14,7 @@ from momentary.encoders.store import FILE
 from momentary.errors import ArtifactError, MomentaryError
 from momentary.models.artifact import PREVIOUS, PROD, Bundle, ModelStore, read_manifest
 from momentary.models.graphs import with_saved_graph
+from momentary.models.promotion import announce, note_seen, seen
 from momentary.recommend.assembly import assemble
 from momentary.recommend.assortment import Assortment
 from momentary.recommend.pipeline import Recommender
@@ -23,6 +24,7 @@ from momentary.settings import IndexChoice
 from momentary.types import ItemTable, Sessions
 
 _LOGGER = logging.getLogger(__name__)
+_AGAIN_S = 15.0
 ALIASES = (PROD, "candidate")
 """The names that can be given to a version by hand; `previous` follows `prod`."""
 
@@ -140,6 +142,9 @@ class Models:
         self._workspace = workspace
         self._adopt = adopt
         self._changing = asyncio.Lock()
+        self._again_s = 0.0
+        self.notes: tuple[str, ...] = ()
+        """What was promoted and is not at work here."""
 
     def listed(self) -> ModelsOut:
         """Every saved model that can be read."""
@@ -185,6 +190,11 @@ class Models:
             except MomentaryError as error:
                 detail = f"{error} The model at work goes on answering."
                 raise Problem(409, detail, field="version") from None
+            try:
+                await asyncio.to_thread(self._tell)
+            except MomentaryError as error:
+                detail = f"Done here, but other machines cannot be told ({error}); ask once more."
+                raise Problem(503, detail, headers=((b"retry-after", b"1"),)) from None
         return self.listed()
 
     async def follow(self) -> None:
@@ -193,6 +203,70 @@ class Models:
             version = self._store.aliases().get(PROD)
             if version is not None and version != self._engine.model_version:
                 await self._bring(version)
+
+    async def catch_up(self) -> None:
+        """Follow what other machines promoted, as far as the models are in this one's folder.
+
+        A model that is not here, or cannot be read, is looked for again at every call; the one at
+        work goes on answering, and `notes` say so.
+
+        Raises:
+            StorageError: If the database does not answer.
+            DataError: If it takes nothing.
+        """
+        revision, aliases = await asyncio.to_thread(self._workspace.model_aliases.read)
+        async with self._changing:
+            if revision == 0:
+                return
+            if revision == await asyncio.to_thread(seen, self._store):
+                # What this folder says besides was promoted here since, such as by a script.
+                await asyncio.to_thread(self._tell)
+                aliases = self._store.aliases()
+            version = aliases.get(PROD)
+            if version is not None and version != self._engine.model_version:
+                await self._try(version)
+            else:
+                self.notes = ()
+            await asyncio.to_thread(self._copy, aliases, revision)
+
+    async def _try(self, version: str) -> None:
+        """Put a model to work that another machine promoted, if it is here."""
+        manifest = self._store.root / version / "manifest.json"
+        if not await asyncio.to_thread(manifest.is_file):
+            self._lacks(version, f"{manifest.parent} does not exist")
+            return
+        now_s = asyncio.get_running_loop().time()
+        if self.notes and now_s < self._again_s:
+            return
+        self._again_s = now_s + _AGAIN_S
+        try:
+            await self._bring(version)
+        except MomentaryError as error:
+            self._lacks(version, str(error))
+        else:
+            _LOGGER.warning("model %s, promoted elsewhere, answers now", version)
+            self.notes = ()
+
+    def _lacks(self, version: str, why: str) -> None:
+        note = f"Model {version} was promoted and cannot be loaded here; the one before answers."
+        if self.notes != (note,):
+            _LOGGER.warning("model %s was promoted elsewhere and is not taken: %s", version, why)
+        self.notes = (note,)
+
+    def _copy(self, aliases: Mapping[str, str], revision: int) -> None:
+        """Let this machine's next start know the aliases of models that it has and can read."""
+        for alias in sorted(aliases, key=lambda each: each != PROD):
+            version = aliases[alias]
+            if alias == PROD and version != self._engine.model_version:
+                continue
+            known = (self._store.root / version / "manifest.json").is_file()
+            if known and self._store.aliases().get(alias) != version:
+                self._store.promote(version, alias=alias)
+        if not self.notes and seen(self._store) < revision:
+            note_seen(self._store, revision)
+
+    def _tell(self) -> None:
+        announce(self._store, self._workspace.model_aliases)
 
     async def _bring(self, version: str) -> None:
         """Read a model, try it, and let it answer from the next tick on."""

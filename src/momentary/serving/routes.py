@@ -26,6 +26,7 @@ from momentary.serving.content import LiveContent
 from momentary.serving.content_routes import ContentRoutes, upload_limit_bytes
 from momentary.serving.discovery import Discovery
 from momentary.serving.engine import Engine, Question
+from momentary.serving.following import Following
 from momentary.serving.http import decoded, read_body
 from momentary.serving.problems import Problem, unfollowed
 from momentary.serving.queries import HEADERS, answer, caller_of
@@ -108,6 +109,14 @@ class Routes:
         )
         self._document = _ENCODE(openapi.document())
         self._writing = asyncio.Lock()
+        self._following = Following(
+            engine,
+            workspace,
+            discovery=self._discovery,
+            content=self._content,
+            models=self._administration.promoted,
+            writing=self._writing,
+        )
         self._member: Member | None = None
 
     def hot(self) -> dict[str, HotRoute]:
@@ -149,6 +158,7 @@ class Routes:
         """Begin what goes on beside the requests."""
         self._content.start()
         self._rules.start()
+        self._following.start()
 
     def join(self, member: Member) -> None:
         """Tell the other workers of a service what changes."""
@@ -170,6 +180,7 @@ class Routes:
         """Let go of what the routes hold."""
         self._content.close()
         self._rules.close()
+        self._following.close()
         self._discovery.close()
 
     async def events(self, body: bytes, caller: Caller) -> bytes:
@@ -255,7 +266,7 @@ class Routes:
             model_version=self._engine.model_version,
             items=len(recommender.items),
             search=recommender.search,
-            notes=self._content.notes(),
+            notes=(*self._content.notes(), *self._administration.promoted.notes),
         )
         return answer(found)
 
@@ -311,8 +322,10 @@ class Routes:
 
     async def _follow_item(self, what: bytes) -> bytes:
         item_id = what.decode()
-        self._engine.refresh(self._catalog.table([item_id]))
-        item = self._catalog.get(item_id)
+        async with self._writing:
+            row = await asyncio.to_thread(self._catalog.table, [item_id])
+            self._engine.refresh(row)
+        item = await asyncio.to_thread(self._catalog.get, item_id)
         self._discovery.changed(item_id, item)
         if item is None:
             await self._content.forget(item_id)

@@ -1,0 +1,116 @@
+"""Vectors of items that came while a service was open, for every process that serves the shop.
+
+The process that looked at an item keeps its vectors in the catalogue's database, so that others
+need neither the picture, which may have been sent with the item, nor the time to look at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from momentary.data.catalog import BY_BYTES, METADATA, next_revision, writing
+from momentary.errors import StorageError
+
+TOPIC = "vectors"
+
+ITEM_VECTORS = sa.Table(
+    "item_vectors",
+    METADATA,
+    sa.Column("item_id", BY_BYTES, primary_key=True),
+    sa.Column("view", BY_BYTES, primary_key=True),
+    sa.Column("encoder", sa.Text, nullable=False),
+    sa.Column("content", sa.LargeBinary, nullable=False),
+    sa.Column("vector", sa.LargeBinary, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Index("item_vectors_by_revision", "revision"),
+)
+"""A row for each item and view; one with the view "" says that the item has nothing to compare."""
+
+_NOTHING = ""
+
+
+class Kept(NamedTuple):
+    """One vector.
+
+    Attributes:
+        encoder: Whose it is.
+        content: Hash of what was encoded.
+        vector: Little-endian float32.
+    """
+
+    encoder: str
+    content: bytes
+    vector: bytes
+
+
+class ItemVectors:
+    """Reads and writes the vectors of one shop.
+
+    Args:
+        engine: Of a workspace.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def put(self, item_id: str, views: Mapping[str, Kept]) -> int:
+        """Let an item have these vectors and no others; the revision that this made.
+
+        Raises:
+            DataError: The database takes nothing now.
+        """
+        found = views or {_NOTHING: Kept("", b"", b"")}
+        with writing(self._engine) as connection:
+            revision = next_revision(connection, TOPIC)
+            connection.execute(sa.delete(ITEM_VECTORS).where(ITEM_VECTORS.c.item_id == item_id))
+            rows = [
+                {"item_id": item_id, "view": view, "revision": revision, **kept._asdict()}
+                for view, kept in sorted(found.items())
+            ]
+            connection.execute(sa.insert(ITEM_VECTORS), rows)
+        return revision
+
+    def delete(self, item_id: str) -> None:
+        """Forget an item's vectors; whoever follows the catalogue knows that it is gone.
+
+        Raises:
+            DataError: The database takes nothing now.
+        """
+        with writing(self._engine) as connection:
+            connection.execute(sa.delete(ITEM_VECTORS).where(ITEM_VECTORS.c.item_id == item_id))
+
+    def since(self, revision: int) -> dict[str, int]:
+        """Items whose vectors changed after a revision, and the revision of each.
+
+        Raises:
+            StorageError: If the database does not answer.
+        """
+        newest = sa.func.max(ITEM_VECTORS.c.revision)
+        query = sa.select(ITEM_VECTORS.c.item_id, newest).group_by(ITEM_VECTORS.c.item_id)
+        query = query.where(ITEM_VECTORS.c.revision > revision).order_by(newest)
+        return {item_id: int(number) for item_id, number in self._rows(query)}
+
+    def of(self, item_id: str) -> tuple[int, dict[str, Kept]]:
+        """The revision of an item's vectors, 0 for none, and the vectors by view.
+
+        Raises:
+            StorageError: If the database does not answer.
+        """
+        names = ("view", "encoder", "content", "vector", "revision")
+        query = sa.select(*(ITEM_VECTORS.c[name] for name in names))
+        rows = self._rows(query.where(ITEM_VECTORS.c.item_id == item_id))
+        revision = max((int(row[4]) for row in rows), default=0)
+        return revision, {row[0]: Kept(row[1], row[2], row[3]) for row in rows if row[0] != _NOTHING}
+
+    def _rows(self, query: sa.Select[Any]) -> list[tuple[Any, ...]]:
+        try:
+            with self._engine.connect() as connection:
+                return [tuple(row) for row in connection.execute(query)]
+        except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
+            said = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+            raise StorageError(
+                f"vectors cannot be read ({said}); see to the catalogue's database."
+            ) from error
