@@ -103,7 +103,8 @@ class ItemVectors:
         query = sa.select(*(ITEM_VECTORS.c[name] for name in names))
         rows = self._rows(query.where(ITEM_VECTORS.c.item_id == item_id))
         revision = max((int(row[4]) for row in rows), default=0)
-        return revision, {row[0]: Kept(row[1], row[2], row[3]) for row in rows if row[0] != _NOTHING}
+        found = {row[0]: Kept(row[1], row[2], row[3]) for row in rows if row[0] != _NOTHING}
+        return revision, found
 
     def _rows(self, query: sa.Select[Any]) -> list[tuple[Any, ...]]:
         try:

@@ -477,7 +477,11 @@ class LiveContent:
     def _drop(self, assortment: Assortment, item_id: str) -> None:
         with VectorStore(self._workspace.root / FILE) as store:
             store.forget(item_id)
-        self._workspace.item_vectors.delete(item_id)
+        try:
+            self._workspace.item_vectors.delete(item_id)
+        except DataError:
+            # Whoever reads them sees that the catalogue has deleted the item.
+            _LOGGER.exception("the vectors of item %r stay in the database", item_id)
         self._remove(assortment, item_id)
 
     def _remove(self, assortment: Assortment, item_id: str) -> None:

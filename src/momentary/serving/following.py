@@ -15,7 +15,7 @@ import logging
 from momentary.data import item_vectors, model_aliases
 from momentary.data.catalog import ITEMS, Changes
 from momentary.data.workspace import Workspace
-from momentary.errors import StorageError
+from momentary.errors import MomentaryError
 from momentary.serving.content import LiveContent
 from momentary.serving.discovery import Discovery
 from momentary.serving.engine import Engine
@@ -77,7 +77,7 @@ class Following:
             await self._follow_items(now.get(ITEMS.name, 0))
             await self._follow_vectors(now.get(item_vectors.TOPIC, 0))
             await self._follow_models(now.get(model_aliases.TOPIC, 0))
-        except StorageError as error:
+        except MomentaryError as error:
             if not self._silent:
                 _LOGGER.warning("what other machines change is not followed: %s", error)
             self._silent = True
