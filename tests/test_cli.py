@@ -134,7 +134,7 @@ def test_saved_models_are_listed_promoted_and_removed(run):
 
     code, out, err = run("models", "promote", second)
     assert code == 0, err
-    assert "PUT /v1/models/prod" in out
+    assert "A running service takes it within a second" in out
     listed = json.loads(run("models", "list", "--json")[1])
     assert {each["version"]: each["aliases"] for each in listed} == {
         first: ["previous"],
