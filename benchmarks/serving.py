@@ -19,8 +19,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,7 @@ from momentary.recommend.pipeline import top
 
 FLOOR = "bare scoring, measured in this run"
 _MOST = 32
+_PER_S = 2_000
 _CONNECTIONS = (8, 12, 16, 24)
 """Asked with, besides `_MOST`: with fewer, a tick is shorter and gains less."""
 
@@ -52,6 +53,7 @@ function request()
   local body = string.format('{"session_id": "visit-%d", "k": 20, "event": {"event_id": '
     .. '"PREFIX-%d-%d", "item_id": "item-%d", "event_type": "view_item", "timestamp": %d}}',
     visit, thread, number, item, 1770000000 + number)
+  if ALONE then body = string.format('{"session_id": "visit-%d", "k": 20}', visit) end
   return wrk.format("POST", "/v1/recommend", {["Content-Type"] = "application/json"}, body)
 end
 """
@@ -69,10 +71,19 @@ class Load:
     cpu_us: float
 
 
-def closed_loop(service: Service, *, items: int, connections: int, seconds: int, name: str) -> Load:
+def closed_loop(
+    service: Service,
+    *,
+    items: int,
+    connections: int,
+    seconds: int,
+    name: str,
+    with_event: bool = True,
+) -> Load:
     """`wrk` asks again as soon as it is answered."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(_WRK.replace("ITEMS", str(items)).replace("PREFIX", name))
+        asks = _WRK.replace("ITEMS", str(items)).replace("PREFIX", name)
+        script.write(asks.replace("ALONE", "false" if with_event else "true"))
         script.flush()
         before = service.cpu_s()
         said = subprocess.run(
@@ -118,54 +129,126 @@ def _ms(text: str) -> float:
     return float(value) * {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}[unit]
 
 
-def fixed_rate(port: int, *, items: int, per_s: int, seconds: float) -> tuple[float, float, int]:
-    """Requests at fixed moments, late ones counted from when they were due: p50, p99, failed."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paced:
+    """What a fixed rate measured, from when each request was due to its whole answer."""
+
+    p50_ms: float
+    p99_ms: float
+    failed: int
+    sent_late_ms: float
+
+
+def fixed_rate(port: int, *, items: int, per_s: int, seconds: float) -> Paced:
+    """Requests at fixed moments, however late the answers are: the open loop of real visitors."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         rate = {"items": items, "per_s": per_s, "seconds": seconds}
         return pool.apply(_paced, (port,), rate)
 
 
-def _paced(port: int, **rate: float) -> tuple[float, float, int]:
+def _paced(port: int, **rate: float) -> Paced:
     return asyncio.run(_pace(port, **rate))
 
 
-async def _pace(
-    port: int, *, items: float, per_s: float, seconds: float
-) -> tuple[float, float, int]:
-    rng = np.random.default_rng(1)
-    late_ms: list[float] = []
-    failed = 0
-    free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
-    for _ in range(64):
-        free.put_nowait(await asyncio.open_connection("127.0.0.1", port))
+class _Asker(asyncio.Protocol):
+    """One connection that asks again and again.
 
-    async def one(number: int, due_s: float) -> None:
-        nonlocal failed
-        reader, writer = await free.get()
-        event = click(
-            number + 10**8, item=int(rng.integers(int(items))), session=int(rng.integers(20_000))
-        )
-        body = json.dumps({"session_id": event["session_id"], "event": event}).encode()
-        writer.write(
-            b"POST /v1/recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
-        )
-        head = await reader.readuntil(b"\r\n\r\n")
+    Args:
+        free: Where it stands when it has been answered.
+        answered: Told when each request was due, and whether the answer was a list.
+    """
+
+    def __init__(self, free: deque[_Asker], *, answered: Callable[[float, bool], object]) -> None:
+        self._free = free
+        self._answered = answered
+        self._due_s = 0.0
+        self._got = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._free.append(self)
+
+    def ask(self, request: bytes, *, due_s: float) -> None:
+        """Send a request that was due at a moment."""
+        self._due_s, self._got = due_s, b""
+        self._transport.write(request)  # type: ignore[attr-defined]
+
+    def data_received(self, data: bytes) -> None:
+        self._got += data
+        head, found, body = self._got.partition(b"\r\n\r\n")
         length = re.search(rb"content-length: (\d+)", head)
-        await reader.readexactly(int(length[1]) if length else 0)
-        failed += not head.startswith(b"HTTP/1.1 200")
-        late_ms.append(1e3 * (time.perf_counter() - due_s))
-        free.put_nowait((reader, writer))
+        if found and len(body) >= int(length[1] if length else 0):
+            self._free.append(self)
+            self._answered(self._due_s, head.startswith(b"HTTP/1.1 200"))
 
-    start_s, tasks = time.perf_counter(), []
-    for number in range(int(per_s * seconds)):
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+
+
+class _Pace:
+    """Sends each request when it is due, or as soon afterwards as a connection is free."""
+
+    def __init__(self) -> None:
+        self.free: deque[_Asker] = deque()
+        self.late_ms: list[float] = []
+        self.failed = 0
+        self._waiting: deque[tuple[bytes, float]] = deque()
+
+    def send(self, request: bytes, *, due_s: float) -> None:
+        if self.free:
+            self.free.popleft().ask(request, due_s=due_s)
+        else:
+            self._waiting.append((request, due_s))
+
+    def answered(self, due_s: float, good: bool) -> None:  # noqa: FBT001 - said once per request
+        self.late_ms.append(1e3 * (time.perf_counter() - due_s))
+        self.failed += not good
+        if self._waiting:
+            request, next_s = self._waiting.popleft()
+            self.free.pop().ask(request, due_s=next_s)
+
+
+async def _pace(port: int, *, items: float, per_s: float, seconds: float) -> Paced:
+    rng = np.random.default_rng(1)
+    count = int(per_s * seconds)
+    chosen = zip(
+        rng.integers(int(items), size=count), rng.integers(20_000, size=count), strict=True
+    )
+    requests = [_posted(number, *map(int, each)) for number, each in enumerate(chosen)]
+    pace, loop = _Pace(), asyncio.get_running_loop()
+    for _ in range(64):
+        await loop.create_connection(
+            lambda: _Asker(pace.free, answered=pace.answered), "127.0.0.1", port
+        )
+    start_s, sent_late_ms = time.perf_counter(), []
+    for number, request in enumerate(requests):
         due_s = start_s + number / per_s
-        await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
-        tasks.append(asyncio.create_task(one(number, due_s)))
-    await asyncio.gather(*tasks)
+        # Answers are read now and then even where everything is late.
+        early_s = due_s - time.perf_counter()
+        if early_s > 0 or number % 16 == 0:
+            await asyncio.sleep(max(0.0, early_s))
+        sent_late_ms.append(1e3 * (time.perf_counter() - due_s))
+        pace.send(request, due_s=due_s)
+    end_s = time.perf_counter() + 30
+    while len(pace.late_ms) < count and time.perf_counter() < end_s:
+        await asyncio.sleep(0.01)
     # The first second warms connections and caches.
-    steady = late_ms[int(per_s * min(1.0, seconds / 2)) :]
-    return float(np.percentile(steady, 50)), float(np.percentile(steady, 99)), failed
+    steady = pace.late_ms[int(per_s * min(1.0, seconds / 2)) :]
+    return Paced(
+        p50_ms=float(np.percentile(steady, 50)),
+        p99_ms=float(np.percentile(steady, 99)),
+        failed=pace.failed + count - len(pace.late_ms),
+        sent_late_ms=float(np.percentile(sent_late_ms, 99)),
+    )
+
+
+def _posted(number: int, item: int, session: int) -> bytes:
+    event = click(number + 10**8, item=item, session=session)
+    body = json.dumps({"session_id": event["session_id"], "k": 20, "event": event}).encode()
+    return (
+        b"POST /v1/recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+    )
 
 
 def bare_us(home: Path, *, batch: int, rounds: int = 60) -> tuple[float, float]:
@@ -209,12 +292,22 @@ def main_load(home: Path, *, items: int, seconds: int) -> list[Row]:
             )
             for count in _CONNECTIONS
         }
+        asking = closed_loop(
+            service,
+            items=items,
+            connections=_MOST,
+            seconds=seconds,
+            name="asking",
+            with_event=False,
+        )
+        open_loop = fixed_rate(service.port, items=items, per_s=_PER_S, seconds=seconds)
         before = _batches(service)
         load = closed_loop(service, items=items, connections=_MOST, seconds=seconds, name="main")
         after = _batches(service)
         memory_mib = service.memory_mib()
     batch = max(1, round((after[0] - before[0]) / max(1, after[1] - before[1])))
-    whole_us, search_us = bare_us(home, batch=batch)
+    bare = [bare_us(home, batch=batch) for _ in range(3)]
+    whole_us, search_us = (statistics.median(each) for each in zip(*bare, strict=True))
     name = f"{items:,} items, event + 20 items:"
     for count, found in {**fewer, _MOST: load}.items():
         at = f"{items:,} items, event + 20 items, {count} connections:"
@@ -224,7 +317,17 @@ def main_load(home: Path, *, items: int, seconds: int) -> list[Row]:
             Row(what=f"{at} p99", value=found.p99_ms, unit="ms", better="lower"),
             _lower(f"{at} failed", found.failed, 0),
         ]
+    at = f"{items:,} items, event + 20 items, {_PER_S:,} requests/s, come what may:"
     rows += [
+        Row(what=f"{at} p50", value=open_loop.p50_ms, unit="ms", better="lower"),
+        _lower(f"{at} p99", open_loop.p99_ms, 15, unit="ms"),
+        _lower(f"{at} failed", open_loop.failed, 0),
+        Row(
+            what=f"{at} of which the client sent late, p99",
+            value=open_loop.sent_late_ms,
+            unit="ms",
+            better="lower",
+        ),
         Row(
             what=f"{name} requests a second",
             value=load.per_s,
@@ -256,6 +359,11 @@ def main_load(home: Path, *, items: int, seconds: int) -> list[Row]:
             peer_value=whole_us,
         ),
         _lower(f"{name} CPU a request over bare scoring", load.cpu_us / whole_us, 1.15),
+        Row(
+            what=f"{items:,} items, 20 items without an event: CPU a request over bare scoring",
+            value=asking.cpu_us / whole_us,
+            better="lower",
+        ),
         Row(
             what=f"{name} CPU of the service's own search alone",
             value=search_us,
@@ -371,15 +479,13 @@ def large(scratch: Path, *, items: int, target_ms: float, seconds: float) -> Ite
     for workers in (1, 2):
         with Service(home, workers=workers) as service:
             before_s = service.cpu_s()
-            p50_ms, p99_ms, failed = fixed_rate(
-                service.port, items=items, per_s=500, seconds=seconds
-            )
+            paced = fixed_rate(service.port, items=items, per_s=500, seconds=seconds)
             cpu_us = 1e6 * (service.cpu_s() - before_s) / (500 * seconds)
             memory_mib = service.memory_mib()
         name = f"{items:,} items, 500 requests/s, {('one worker', 'two workers')[workers - 1]}:"
-        yield Row(what=f"{name} p50", value=p50_ms, unit="ms", better="lower")
-        yield _lower(f"{name} p99", p99_ms, target_ms, unit="ms")
-        yield _lower(f"{name} failed", failed, 0)
+        yield Row(what=f"{name} p50", value=paced.p50_ms, unit="ms", better="lower")
+        yield _lower(f"{name} p99", paced.p99_ms, target_ms, unit="ms")
+        yield _lower(f"{name} failed", paced.failed, 0)
         yield Row(what=f"{name} CPU a request", value=cpu_us, unit="us", better="lower")
         yield Row(what=f"{name} memory", value=memory_mib, unit="MiB", better="lower")
     shutil.rmtree(home)
