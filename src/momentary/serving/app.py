@@ -188,7 +188,8 @@ class Application:
     ) -> None:
         """What `_measured` and `_serve` do for a hot route, without a task."""
         scope = {"method": "POST", "headers": headers}
-        waiting = _Waiting(reply, self.engine, path=path, cors=self._access.cors(scope))
+        counted = partial(self.engine.measures.answered, self._hot_names[path])
+        waiting = _Waiting(reply, counted, path=path, cors=self._access.cors(scope))
         try:
             caller = self._admitted(scope, path)
             if len(body) > self._settings.max_body_bytes:
@@ -286,11 +287,13 @@ class Application:
 class _Waiting:
     """Tells a client what became of its request, as soon as the engine knows."""
 
-    __slots__ = ("_begun_s", "_cors", "_engine", "_path", "_reply")
+    __slots__ = ("_begun_s", "_cors", "_counted", "_path", "_reply")
 
-    def __init__(self, reply: Reply, engine: Engine, *, path: str, cors: Headers) -> None:
+    def __init__(
+        self, reply: Reply, counted: Callable[..., None], *, path: str, cors: Headers
+    ) -> None:
         self._reply = reply
-        self._engine = engine
+        self._counted = counted
         self._path = path
         self._cors = cors
         self._begun_s = time.perf_counter()
@@ -312,7 +315,7 @@ class _Waiting:
     def _send(self, status: int, headers: Headers, body: bytes) -> None:
         self._reply.send(status, headers + self._cors, body)
         seconds = time.perf_counter() - self._begun_s
-        self._engine.measures.answered(_route_name(self._path), status, seconds=seconds)
+        self._counted(status, seconds=seconds)
 
 
 def needs_key(path: str) -> bool:
