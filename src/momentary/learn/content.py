@@ -49,6 +49,29 @@ def require_row_an_item(features: Mapping[str, NDArray[Any]], n_items: int) -> N
             )
 
 
+def named_arrays(streams: Mapping[str, FloatArray]) -> dict[str, NDArray[Any]]:
+    """The streams under names that a file may hold, and that say their order."""
+    return {
+        f"content.{place}.{name}": matrix for place, (name, matrix) in enumerate(streams.items())
+    }
+
+
+def streams_of(state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The streams of `named_arrays` in their order, whatever else stands beside them.
+
+    >>> list(streams_of({"content.1.text": np.eye(2), "w": np.eye(2), "content.0.a.b": np.eye(2)}))
+    ['a.b', 'text']
+    """
+    placed = sorted(
+        (int(place), name, key)
+        for key in state
+        for part, _, rest in [key.partition(".")]
+        if part == "content"
+        for place, _, name in [rest.partition(".")]
+    )
+    return {name: state[key] for _, name, key in placed}
+
+
 def narrowed(rows: FloatArray, *, width: int) -> FloatArray:
     """Unit rows around their common mean, in the directions in which they differ most.
 

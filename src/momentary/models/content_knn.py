@@ -25,7 +25,13 @@ from numpy.typing import NDArray
 
 from momentary.learn.bounds import require_ranges
 from momentary.learn.choice import learn_choice
-from momentary.learn.content import narrowed, require_row_an_item, unit_rows
+from momentary.learn.content import (
+    named_arrays,
+    narrowed,
+    require_row_an_item,
+    streams_of,
+    unit_rows,
+)
 from momentary.learn.content_evidence import LATEST, latest_means
 from momentary.learn.counts import require_items_below
 from momentary.learn.fitted import require_fitted
@@ -215,26 +221,17 @@ class ContentKNN:
     def state(self) -> Arrays:
         """The weights, the counts, and the content by stream."""
         learned = require_fitted(self._learned, self)
-        # The place keeps the order of the streams through a file that knows no order.
-        content = {
-            f"content.{place}.{name}": rows
-            for place, (name, rows) in enumerate(learned.streams.items())
-        }
+        content = named_arrays(learned.streams)
         return {"weights": learned.weights, "popularity": learned.popularity, **content}
 
     @classmethod
     def from_state(cls, config: ContentKNNConfig, state: Mapping[str, NDArray[Any]]) -> Self:
         """The model that gave `state`; the content comes with it."""
         model = cls(config)
-        placed = sorted(
-            (int(place), name, key)
-            for key in state
-            for part, _, rest in [key.partition(".")]
-            if part == "content"
-            for place, _, name in [rest.partition(".")]
-        )
         # Writable, because read-only arrays would have the kernels compiled once more.
-        model._streams = {name: np.require(state[key], None, ["C", "W"]) for _, name, key in placed}
+        model._streams = {
+            name: np.require(rows, None, ["C", "W"]) for name, rows in streams_of(state).items()
+        }
         model._learned = _Learned(
             streams=model._streams, popularity=state["popularity"], weights=state["weights"]
         )

@@ -47,7 +47,12 @@ from momentary.data.sessions import renumber_items
 from momentary.errors import DataError, MomentaryError
 from momentary.learn.adagrad import Adagrad
 from momentary.learn.bounds import require_choices, require_negatives, require_ranges
-from momentary.learn.content import require_row_an_item, unit_rows
+from momentary.learn.content import (
+    named_arrays,
+    require_row_an_item,
+    streams_of,
+    unit_rows,
+)
 from momentary.learn.dropout import Dropout
 from momentary.learn.fitted import require_fitted
 from momentary.learn.gru import Cell, CellPass, glorot
@@ -285,23 +290,12 @@ class Network:
             )
             for part, array in group.items()
         }
-        # The place keeps the order of the streams through a file that knows no order.
-        return weights | {
-            f"content.{place}.{name}": matrix
-            for place, (name, matrix) in enumerate(self.content.items())
-        }
+        return weights | named_arrays(self.content)
 
     @classmethod
     def saved(cls, config: FeatureRNNConfig, state: Mapping[str, NDArray[Any]]) -> Self:
         """The network whose `arrays` are in `state`."""
-        placed = sorted(
-            (int(place), name, key)
-            for key in state
-            for part, _, rest in [key.partition(".")]
-            if part == "content"
-            for place, _, name in [rest.partition(".")]
-        )
-        content = {name: np.array(state[key]) for _, name, key in placed}
+        content = {name: np.array(rows) for name, rows in streams_of(state).items()}
         network = cls(config, content=content, n_items=1, rng=np.random.default_rng(0))
         for name in network.streams:
             gates = {part: np.array(state[f"{part}.{name}"]) for part in "wubc"}
