@@ -368,6 +368,7 @@ def evaluate(
         stdout.print(
             f"{split.audit.unknown_items:,} test events of items that training never saw are left "
             "out. Ties count against a model."
+            + (f" Asked for: {', '.join(target_types)}, and nothing else." if target_types else "")
         )
 
 

@@ -174,6 +174,8 @@ def test_evaluate_asks_for_some_types_alone(run):
 
     both = queries("--target-type", "purchase", "--target-type", "add_to_cart")
     assert 0 < queries("--target-type", "purchase") < both < queries()
+    _, out, _ = run(*asked[:-1], "--target-type", "purchase")
+    assert "Asked for: purchase, and nothing else." in " ".join(out.split())
     code, _, err = run(*asked, "--target-type", "buy")
     assert (code, "target_types names buy" in err) == (2, True)
     code, _, err = run(*asked, "--task", "completion", "--target-type", "purchase")
