@@ -37,7 +37,7 @@ _QUERIES, _TRIED = 1_500, 800
 
 PHOTO = ("photo", "colours")
 TITLED = (*PHOTO, "title")
-LEARNED = LikenessConfig()
+LEARNED = LikenessConfig(lacking=0.0)
 TAGS_WEIGHT = 2.0
 """Of .5, 1 and 2 the best on tried photos of seed 0, whatever share of the tags was removed."""
 _FULL_VIEWS = ("photo", "hues", "title")

@@ -249,3 +249,86 @@ def test_a_dissection_says_what_it_found_and_what_a_reader_must_know(tmp_path, r
     code, _, err = run("dissect", folder, "--labels", tmp_path / "none.csv", "--to", to)
     assert code == 1
     assert "none.csv" in err
+
+
+@pytest.fixture
+def tagged(home, run, tmp_path):
+    """Thirty-six mugs whose glaze is their colour, in any series, and pictures of them all."""
+    items, series = [], np.random.default_rng(0)
+    for name, colour in COLOURS.items():
+        for n in range(12):
+            item_id = f"{name}-{n}"
+            (home / f"{item_id}.png").write_bytes(picture(colour, n))
+            fields = {
+                "name": f"mug {n}",
+                "series": f"s{series.integers(4)}",
+                "glaze": f"{name} glaze",
+            }
+            items.append({"item_id": item_id, **fields})
+    (tmp_path / "more.jsonl").write_text("\n".join(map(json.dumps, items)) + "\n")
+    assert run("import", tmp_path / "more.jsonl")[0] == 0
+    assert run("encode", home)[0] == 0
+
+
+@pytest.mark.usefixtures("tagged")
+def test_likeness_is_learned_used_left_out_and_forgotten(run, tmp_path):
+    code, out, err = run("train-likeness", "--by", "glaze", "--by", "series", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["in_use"]
+    assert list(found["attributes"]) == ["glaze"]
+    glaze = found["attributes"]["glaze"]
+    assert glaze["learned"] > 0.9
+    assert "content tells it of" in found["left_out"]["series"]
+
+    code, out, err = run("similar", "red-0", "-k", 4, "--json")
+    assert code == 0, err
+    assert "learned from glaze; --plain leaves it out" in err
+    assert all("same glaze: red glaze" in each["reasons"] for each in json.loads(out))
+    code, _, err = run("similar", "red-0", "--plain", "--json")
+    assert (code, err) == (0, "")
+    (tmp_path / "asked.png").write_bytes(picture(COLOURS["blue"], 99))
+    code, out, err = run("search", "--picture", tmp_path / "asked.png", "-k", 6, "--json")
+    assert "learned from glaze" in err
+    first = json.loads(out)[0]
+    assert first["item_id"].startswith("blue")
+    assert first["reasons"][1].startswith("probably same glaze: blue glaze (")
+    code, out, _ = run("search", "--picture", tmp_path / "asked.png", "--plain", "--json")
+    assert "glaze" not in out
+
+    code, out, err = run("train-likeness", "--by", "glaze=2")
+    assert code == 0, err
+    assert "From now on similar and search use what was learned" in out
+    assert run("train-likeness", "--forget")[1] == "Forgotten.\n"
+    assert run("train-likeness", "--forget", "--json")[1] == '{"forgotten":false}\n'
+    assert "glaze;" not in run("similar", "red-0", "--json")[2]
+
+
+@pytest.mark.usefixtures("tagged")
+def test_a_damaged_likeness_is_left_out_and_said(run, tmp_path):
+    assert run("train-likeness")[0] == 0
+    file = next((tmp_path / "home" / "likeness").glob("*.safetensors"))
+    file.write_bytes(file.read_bytes()[:-4] + b"evil")
+    code, out, err = run("similar", "red-0", "-k", 3, "--json")
+    assert code == 0
+    assert len(json.loads(out)) == 3
+    said = " ".join(err.split())
+    assert "learned likeness is left out" in said
+    assert "changed or damaged since it was saved. Run: momentary train-likeness" in said
+
+
+def test_likeness_that_cannot_be_learned_is_refused_in_words(home, run):
+    code, _, err = run("train-likeness")
+    assert code != 0
+    assert "momentary encode" in err
+    assert run("encode", home)[0] == 0
+    for given, said in (
+        (["--by", "size"], "no attribute 'size'"),
+        (["--by", "brand=-1"], "a weight above 0"),
+        (["--by", "brand=x"], "a weight above 0"),
+        (["--forget", "--by", "brand"], "--forget learns nothing"),
+        ([], "at least 30 are needed"),
+    ):
+        code, _, err = run("train-likeness", *given)
+        assert code != 0
+        assert said in " ".join(err.split())

@@ -572,6 +572,7 @@ def erase(
 
 for content_command in (
     cli_content.encode,
+    cli_content.train_likeness,
     cli_content.similar,
     cli_content.search,
     cli_content.cold,

@@ -15,6 +15,8 @@ from momentary.cli_shared import (
     Count,
     Home,
     Json,
+    Plain,
+    Seed,
     bars,
     one_bar,
     open_workspace,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from momentary.recommend.assortment import Assortment
     from momentary.recommend.content import ContentIndex
     from momentary.recommend.pipeline import Recommender
+    from momentary.recommend.teaching import Taught
     from momentary.types import FloatArray, Item, Recommendation, Sessions
 
 
@@ -112,6 +115,7 @@ def search(
     picture: Annotated[Path | None, typer.Option(help="Find what looks like this file.")] = None,
     sound: Annotated[Path | None, typer.Option(help="Find what sounds like this file.")] = None,
     k: Count = 10,
+    plain: Plain = False,
     home: Home = None,
     json: Json = False,
 ) -> None:
@@ -130,11 +134,11 @@ def search(
         if picture or sound:
             kind: Modality = "image" if picture else "audio"
             query = _seen(kind, cast("Path", picture or sound), store=file)
-            found = find_by_content(workspace.catalog, file, query, k=k)
+            found, note = find_by_content(workspace.catalog, file, query, k=k, plain=plain)
         else:
-            found, note = find_by_text(workspace.catalog, file, str(given[0]), k=k)
-            if note:
-                stderr.print(note, markup=False)
+            found, note = find_by_text(workspace.catalog, file, str(given[0]), k=k, plain=plain)
+        if note:
+            stderr.print(note, markup=False)
         _print_items(found, workspace, json=json)
 
 
@@ -146,6 +150,7 @@ def similar(
     drop_outliers: Annotated[
         bool, typer.Option("--drop-outliers", help="Leave out what only visits call similar.")
     ] = False,
+    plain: Plain = False,
     json: Json = False,
 ) -> None:
     """Items like one item: by visits where there are many, by content where there are few.
@@ -153,9 +158,10 @@ def similar(
     Example: momentary similar 1029743 -k 5
     """
     from momentary.recommend.alike import AlikeConfig, items_like
+    from momentary.recommend.finding import said_of
 
     with open_workspace(home) as workspace:
-        recommender, index = _known(workspace, model)
+        recommender, index, trouble = _known(workspace, model)
         found = items_like(
             item,
             recommender=recommender,
@@ -163,8 +169,74 @@ def similar(
             facts=workspace.catalog.table,
             k=k,
             config=AlikeConfig(tolerance=2.5 if drop_outliers else None),
+            plain=plain,
         )
+        views = index.views_of(item) if index is not None and item in index else []
+        note = trouble or ("" if index is None else said_of(index, views, plain=plain))
+        if note:
+            stderr.print(note, markup=False)
         _print_items(found, workspace, json=json)
+
+
+def train_likeness(
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="An attribute, or ATTRIBUTE=WEIGHT; repeat it.", show_default="all"),
+    ] = None,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Go back to likeness by content alone.")
+    ] = False,
+    seed: Seed = 0,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Learn from the items' attributes what counts when two items are called alike.
+
+    Whatever has content gains by it, above all pictures and new items that nobody described. It is
+    put to use unless it finds items of the same attributes worse than content alone.
+
+    Example: momentary train-likeness --by category --by colour=2
+    """
+    from datetime import UTC, datetime
+
+    import numpy as np
+
+    from momentary.encoders.store import FILE
+    from momentary.models.artifact import drop_likeness, save_likeness
+    from momentary.recommend.encoded import LIKENESS, read_encoded
+    from momentary.recommend.teaching import learn_likeness
+
+    wanted = dict(map(_weight, by or [])) or None
+    with open_workspace(home) as workspace:
+        folder = workspace.root / LIKENESS
+        if forget:
+            if by:
+                raise SettingsError("--forget learns nothing; leave --by out.")
+            forgotten = drop_likeness(folder)
+            if json:
+                print_json({"forgotten": forgotten})
+                return
+            typer.echo("Forgotten." if forgotten else "There was nothing to forget.")
+            return
+        encoded = read_encoded(workspace.catalog, workspace.root / FILE)
+        with one_bar("train likeness") as tell:
+            taught = learn_likeness(
+                encoded, by=wanted, rng=np.random.default_rng(seed), progress=tell
+            )
+        if taught.learned is not None:
+            save_likeness(taught.learned, folder, now=datetime.now(UTC))
+    if json:
+        weights = {} if taught.learned is None else taught.learned.weights
+        print_json(
+            {
+                "in_use": taught.learned is not None,
+                "attributes": taught.figures,
+                "left_out": taught.left_out,
+                "weights": weights,
+            }
+        )
+        return
+    _print_taught(taught)
 
 
 def cold(
@@ -242,7 +314,7 @@ def playlist(
     with open_workspace(home) as workspace:
         if not (workspace.root / FILE).is_file():
             raise SettingsError("Nothing is encoded yet; run: momentary encode")
-        _, index = _known(workspace, "prod")
+        _, index, _ = _known(workspace, "prod")
         if index is None:
             raise SettingsError("No item has content yet; run: momentary encode")
         wanted = Walk(
@@ -446,6 +518,43 @@ def _seen(modality: Modality, file: Path, *, store: Path) -> dict[str, FloatArra
     return replace(kit, views=tuple(comparable)).encode(content)
 
 
+def _print_taught(taught: Taught) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("attribute", "items", "values", "by content alone", "learned"):
+        table.add_column(column)
+    for name, each in taught.figures.items():
+        counts = f"{each['items']:,.0f}", f"{each['values']:,.0f}"
+        table.add_row(escape(name), *counts, f"{each['plain']:.1%}", f"{each['learned']:.1%}")
+    stdout.print(table)
+    for name, why in taught.left_out.items():
+        stderr.print(f"left out: {name}: {why}", markup=False)
+    typer.echo(
+        "Shares of the ten nearest that agree, for items whose attributes were hidden. "
+        + (
+            "From now on similar and search use what was learned, and a service does after its "
+            "next start."
+            if taught.learned is not None
+            else "What was learned is worse, so nothing changes."
+        )
+    )
+
+
+def _weight(text: str) -> tuple[str, float]:
+    name, equals, value = text.partition("=")
+    try:
+        weight = float(value) if equals else 1.0
+    except ValueError:
+        weight = -1.0
+    if not (name and 0 < weight <= 1_000):
+        raise SettingsError(
+            f"--by is {text!r}; name an attribute, or ATTRIBUTE=WEIGHT with a weight above 0 and "
+            "at most 1000."
+        )
+    return name, weight
+
+
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals and value):
@@ -484,8 +593,8 @@ def _assembled(workspace: Workspace, bundle: Bundle) -> tuple[Recommender, Assor
     return found.recommender(table, bundle=extended), found
 
 
-def _known(workspace: Workspace, model: str) -> tuple[Recommender | None, ContentIndex | None]:
-    """The model, if there is one, and the items by likeness, if something is encoded.
+def _known(workspace: Workspace, model: str) -> tuple[Recommender | None, ContentIndex | None, str]:
+    """The model, if there is one, the items by likeness, if something is encoded, and trouble.
 
     Raises:
         MomentaryError: If there is neither.
@@ -496,9 +605,10 @@ def _known(workspace: Workspace, model: str) -> tuple[Recommender | None, Conten
 
     store, file = ModelStore(workspace.models), workspace.root / FILE
     if file.is_file() and model == "prod" and "prod" not in store.aliases():
-        return None, read_encoded(workspace.catalog, file).index()
+        encoded = read_encoded(workspace.catalog, file)
+        return None, encoded.index(learned=encoded.learned), encoded.trouble
     recommender, found = _assembled(workspace, store.load(model))
-    return recommender, found.index
+    return recommender, found.index, found.trouble
 
 
 def _print_items(found: list[Recommendation], workspace: Workspace, *, json: bool) -> None:

@@ -23,6 +23,7 @@ from momentary.client_types import (
     Event,
     EventType,
     Item,
+    Near,
     Outcome,
     Playlist,
     Ready,
@@ -208,7 +209,7 @@ class Client:
         body = {"event_type": event_type, "event_id": secrets.token_hex(16), **body}
         return self._ask("POST", "/v1/feedback", Recorded, body=body)
 
-    def similar(self, item_id: str, **wish: Unpack[Wish]) -> Recommendations:
+    def similar(self, item_id: str, **wish: Unpack[Near]) -> Recommendations:
         """Items like one item."""
         return self._list(f"/v1/items/{_part(item_id)}/similar", wish)
 
@@ -224,7 +225,7 @@ class Client:
         """What is wanted more today than before."""
         return self._list("/v1/trending", wish)
 
-    def search(self, text: str, **wish: Unpack[Wish]) -> Recommendations:
+    def search(self, text: str, **wish: Unpack[Near]) -> Recommendations:
         """Items by meaning, where the service knows it, and by their words."""
         return self._list("/v1/search", wish, q=text)
 

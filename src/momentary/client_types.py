@@ -141,10 +141,17 @@ class Wish(TypedDict, total=False):
     price_max: float
 
 
+class Near(Wish, total=False):
+    """The same, and whether contents are compared by what was learned from attributes."""
+
+    likeness: Literal["auto", "learned", "plain"]
+
+
 class Search(TypedDict, total=False):
     """What a list of things that look or sound alike may be told."""
 
     k: int
+    likeness: Literal["auto", "learned", "plain"]
     rule_sets: Sequence[str]
     rules: Rules
 
@@ -206,6 +213,7 @@ class Recommendations(msgspec.Struct, frozen=True, kw_only=True):
     items: tuple[Recommended, ...]
     recommendation_id: str | None = None
     variant: str | None = None
+    likeness: Literal["learned", "plain"] | None = None
 
 
 class Playlist(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+from dataclasses import replace
 
 import httpx
 import numpy as np
@@ -11,9 +12,11 @@ import pytest
 from momentary.data.vocabulary import Vocabulary
 from momentary.encoders.store import FILE, VectorStore
 from momentary.models.artifact import Bundle, make
+from momentary.models.likeness import LikenessConfig
 from momentary.recommend.assortment import Assortment
 from momentary.recommend.placed import Company
 from momentary.recommend.placing import learn_placement
+from momentary.recommend.teaching import learn_likeness
 from momentary.serving.app import create_app
 from momentary.serving.company import CompanyBook
 from momentary.serving.looking import Looker, Seen
@@ -364,3 +367,83 @@ def test_tables_are_joined_with_what_one_lacks_unknown():
     assert both.attributes["brand"].tolist() == [None, "x"]
     assert both.hidden.tolist() == [False, True]
     assert both.deleted is None
+
+
+@pytest.fixture
+def learned_app(bundle, tmp_path, monkeypatch):
+    """The same shop, where what `category` says was learned from the pictures."""
+    monkeypatch.setattr(Looker, "look", looked)
+    encoded = catalogue()
+    config = LikenessConfig(hidden=16, dropout=0.1)
+    taught = learn_likeness(encoded, rng=np.random.default_rng(0), config=config)
+    encoded = replace(encoded, learned=taught.learned)
+    assert taught.learned is not None
+    home = make_home(tmp_path)
+    home.catalog.upsert(encoded.items)
+    with VectorStore(home.root / FILE) as store:
+        store.use("image", "e/1")
+    assortment = Assortment(bundle, encoded)
+    whole = assortment.extended()
+    table = home.catalog.table(whole.items.ids)
+    app = create_app(
+        home,
+        assortment.recommender(table, bundle=whole),
+        model_version="v1",
+        settings=ServeSettings(),
+        fallback=assortment.recommender(table, bundle=whole, role="fallback"),
+        assortment=assortment,
+        clock_us=lambda: NOW_US,
+    )
+    with contextlib.closing(app):
+        yield app
+
+
+def test_answers_say_whether_what_was_learned_was_used(learned_app):
+    async def story(client):
+        put = await client.put("/v1/items/new", json={"name": "New", "image_data": sent("g2")})
+        assert put.status_code == 201
+        answer = await client.get("/v1/items/new/similar?k=5")
+        assert answer.json()["likeness"] == "learned"
+        assert all(each.startswith("g2") for each in ids(answer))
+        reasons = answer.json()["items"][0]["reasons"]
+        assert reasons[0] == "alike in picture (100 %)"
+        assert reasons[1].startswith("probably same category: kind 2 (")
+        plain = await client.get("/v1/items/new/similar?k=5&likeness=plain")
+        assert plain.json()["likeness"] == "plain"
+        assert "probably" not in plain.text
+        found = await client.post("/v1/search/picture", json={"picture": sent("g1"), "k": 4})
+        assert found.json()["likeness"] == "learned"
+        assert "new" not in ids(found)
+        assert "probably same category: kind 1" in found.text
+        body = {"picture": sent("g2"), "likeness": "plain", "k": 40}
+        found = await client.post("/v1/search/picture", json=body)
+        assert found.json()["likeness"] == "plain"
+        assert "new" in ids(found)
+        assert "probably" not in found.text
+        words = await client.get("/v1/search?q=new")
+        assert words.json()["likeness"] is None
+        popular = await client.get("/v1/popular")
+        assert popular.json()["likeness"] is None
+
+    run(learned_app, story)
+
+
+def test_a_likeness_that_cannot_be_used_is_refused_in_words(app, learned_app):
+    async def nothing(client):
+        answer = await client.get("/v1/items/g1-01/similar?likeness=learned")
+        assert (answer.status_code, answer.json()["field"]) == (422, "likeness")
+        assert "momentary train-likeness" in answer.json()["detail"]
+        assert (await client.get("/v1/items/g1-01/similar")).json()["likeness"] == "plain"
+        answer = await client.get("/v1/items/g1-01/similar?likeness=best")
+        assert (answer.status_code, answer.json()["field"]) == (422, "likeness")
+        assert "use auto, learned, plain" in answer.json()["detail"]
+        body = {"picture": sent("g1"), "likeness": "best"}
+        assert (await client.post("/v1/search/picture", json=body)).status_code == 422
+
+    async def words(client):
+        answer = await client.get("/v1/search?q=g1&likeness=learned")
+        assert (answer.status_code, answer.json()["field"]) == (422, "likeness")
+        assert "reads image, not this" in answer.json()["detail"]
+
+    run(app, nothing)
+    run(learned_app, words)

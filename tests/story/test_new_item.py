@@ -188,6 +188,59 @@ def test_a_picture_a_clip_and_words_find_items_and_lists_move_gently(toys):
     assert "encode it first" in problem["detail"]
 
 
+def test_what_the_tags_say_is_learned_and_tells_new_items_from_their_pictures_alone(toys):
+    """A merchandiser tags the catalogue, learns from it, and a running service takes it up."""
+    sent = base64.b64encode(picture(COLOURS["green"], 6)).decode()
+    found = toys.call("POST", "/v1/search/picture", {"picture": sent, "k": 5})
+    assert found["likeness"] == "plain"
+    status, problem = _refused(toys, "GET", "/v1/items/red-1/similar?likeness=learned", None)
+    assert (status, problem["field"]) == (422, "likeness")
+
+    learned = _tagged(toys)
+    assert learned["in_use"]
+    assert learned["attributes"]["world"]["learned"] > 0.85
+    version = toys.call("GET", "/v1/models")["models"][-1]["version"]
+    toys.call("PUT", "/v1/models/prod", {"version": version})
+
+    found = toys.call("POST", "/v1/search/picture", {"picture": sent, "k": 5})
+    assert found["likeness"] == "learned"
+    assert all(each.startswith("green") for each in ids(found))
+    assert "probably same world: wood" in json.dumps(found)
+    start_s = time.monotonic()
+    toys.call("PUT", "/v1/items/untold", put("blue", 78, "picture"))
+    _wait(lambda: "untold" in ids(toys.call("GET", "/v1/items/blue-3/similar?k=60")))
+    assert time.monotonic() - start_s < 10 * WITHIN_S  # the first look loads the encoders
+    like_it = toys.call("GET", "/v1/items/untold/similar?k=5")
+    assert like_it["likeness"] == "learned"
+    assert sum("blue" in each for each in ids(like_it)) >= 4
+    assert "probably same world: sea" in json.dumps(like_it)
+    plain = toys.call("GET", "/v1/items/untold/similar?k=5&likeness=plain")
+    assert plain["likeness"] == "plain"
+    assert "probably" not in json.dumps(plain)
+
+    toys._stack.pop_all().close()  # it is there again after kill -9
+    toys.serve()
+    assert toys.call("GET", "/v1/items/untold/similar?k=5")["likeness"] == "learned"
+
+
+def _tagged(shop):
+    """Tell the world of every toy, add three of each, and learn from that; what was learned."""
+    worlds = {"red": "land", "blue": "sea", "green": "wood"}
+    rows = []
+    for kind in KINDS:
+        for n in range(SIZE + 3):
+            file = shop.folder / "media" / f"{kind}-{n}.png"
+            if not file.exists():
+                file.write_bytes(picture(COLOURS[kind], n))
+            row = {"item_id": f"{kind}-{n}", "name": f"toy {n}", "world": worlds[kind]}
+            rows.append({**row, "image": file.name})
+    lines = "\n".join(map(json.dumps, rows))
+    (shop.folder / "tags.jsonl").write_text(lines + "\n", encoding="utf-8")
+    shop.run("import", "tags.jsonl")
+    shop.run("encode", "media")
+    return shop.run("train-likeness", "--by", "world")
+
+
 def test_every_worker_knows_a_new_item_within_a_second(toys):
     """It is put at one worker; each recommends it, finds what is like it, and finds it by words."""
     toys._stack.pop_all().close()

@@ -31,10 +31,12 @@ from momentary.models.protocol import Arrays, Scorer
 
 if TYPE_CHECKING:
     from momentary.learn.graph import Graph
+    from momentary.models.learned_likeness import LearnedLikeness
     from momentary.models.placement import Placement
 
 _PLACEMENT = "placement.safetensors"
 _GRAPH = "graph.safetensors"
+_LIKENESS = "manifest.json"
 
 FORMAT = 1
 """Raised when old bundles can no longer be read."""
@@ -294,6 +296,97 @@ def read_manifest(folder: Path) -> _Manifest:
             f"{file} has format {manifest.format}, this momentary reads {FORMAT}. Train again."
         )
     return manifest
+
+
+class _LikenessManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    format: int
+    momentary: str
+    created: str
+    config: dict[str, Any]
+    values: dict[str, tuple[str, ...]]
+    encoders: dict[str, str]
+    weights: dict[str, float]
+    figures: dict[str, dict[str, float]]
+    file: str
+    sha256: str
+
+
+def save_likeness(learned: LearnedLikeness, folder: Path, *, now: datetime) -> None:
+    """Keep a likeness in a folder instead of what was there; a reader finds the one or the other.
+
+    The numbers stand in a file that is named by their hash; the manifest is replaced last.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / ".draft.safetensors"
+    save_file(_whole(learned.model.state()), draft)
+    sha256 = _sha256(draft)
+    file = folder / f"{sha256[:16]}.safetensors"
+    _sync(draft)
+    draft.replace(file)
+    manifest = _LikenessManifest(
+        format=FORMAT,
+        momentary=__version__,
+        created=now.astimezone(UTC).isoformat(timespec="seconds"),
+        config=asdict(learned.model.config),
+        values=dict(learned.values),
+        encoders=dict(learned.encoders),
+        weights=dict(learned.weights),
+        figures={kind: dict(each) for kind, each in learned.figures.items()},
+        file=file.name,
+        sha256=sha256,
+    )
+    pretty = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    written = folder / ".draft.json"
+    written.write_bytes(pretty + b"\n")
+    _sync(written)
+    written.replace(folder / _LIKENESS)
+    _sync(folder)
+    for other in folder.glob("*.safetensors"):
+        if other.name != file.name:
+            other.unlink()
+
+
+def load_likeness(folder: Path) -> LearnedLikeness | None:
+    """The likeness that is kept in a folder; None where there is none.
+
+    Raises:
+        ArtifactError: If it is damaged, or of another format.
+    """
+    from momentary.models.learned_likeness import LearnedLikeness
+    from momentary.models.likeness import Likeness, LikenessConfig
+
+    manifest_file = folder / _LIKENESS
+    if not manifest_file.is_file():
+        return None
+    try:
+        manifest = msgspec.json.decode(manifest_file.read_bytes(), type=_LikenessManifest)
+        config = msgspec.convert(manifest.config, LikenessConfig)
+        if manifest.format != FORMAT:
+            raise ValueError(f"it has format {manifest.format}, this momentary reads {FORMAT}")
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise ArtifactError(f"{manifest_file} is damaged: {error}.") from error
+    file = folder / Path(manifest.file).name
+    if not file.is_file():
+        raise ArtifactError(f"{file} is missing.")
+    if _sha256(file) != manifest.sha256:
+        raise ArtifactError(f"{file} was changed or damaged since it was saved.")
+    return LearnedLikeness(
+        model=Likeness.from_state(config, _arrays(file)),
+        values=manifest.values,
+        encoders=manifest.encoders,
+        weights=manifest.weights,
+        figures=manifest.figures,
+    )
+
+
+def drop_likeness(folder: Path) -> bool:
+    """Forget what is kept; False where there is nothing."""
+    if not (folder / _LIKENESS).is_file():
+        return False
+    (folder / _LIKENESS).unlink()
+    for file in folder.glob("*.safetensors"):
+        file.unlink()
+    return True
 
 
 class ModelStore:

@@ -13,11 +13,13 @@ item is [sqrt(w_1) p_1; sqrt(w_2) p_2; ...; epsilon x], so the product of two ve
 
 the chance that both have the same label, and their plain likeness where the chances tie. An item
 needs no label to have a vector: labels teach the network, and no label of a query is ever read.
+In training some views of some items are hidden (as in Neverova et al., "ModDrop", TPAMI 2016), so
+that a picture without a title is understood as well as a network can that had both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -46,6 +48,10 @@ class LikenessConfig:
         learning_rate: Adam's; it falls to 0 along a line.
         weight_decay: Adam's.
         plain: Epsilon; the weight of the views themselves.
+        lacking: Chance that what comes of one content is hidden from a step of training; something
+            is always left.
+        together: Views that come of one content, such as a picture and its colours, and are
+            hidden together.
     """
 
     weights: Mapping[str, float] | None = None
@@ -56,6 +62,8 @@ class LikenessConfig:
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     plain: float = 0.1
+    lacking: float = 0.3
+    together: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         require_ranges(self, _RANGES)
@@ -72,6 +80,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "learning_rate": (1e-8, 10),
     "weight_decay": (0, 10),
     "plain": (0, 10),
+    "lacking": (0, 0.9),
 }
 
 
@@ -104,6 +113,7 @@ class Likeness:
         labels: Mapping[str, IntArray],
         *,
         rng: np.random.Generator,
+        values: Mapping[str, int] | None = None,
         progress: Progress = silent,
     ) -> Self:
         """Learn from items with labels.
@@ -112,6 +122,7 @@ class Likeness:
             views: Of the items; a row of zeros says that an item lacks the view.
             labels: By kind, from 0, -1 where unknown. Shapes (items,).
             rng: Draws weights, order and what is dropped.
+            values: How many each kind has, where some of the last may be on none of the items.
             progress: Told after every epoch.
 
         Raises:
@@ -120,20 +131,44 @@ class Likeness:
         sizes = {len(each) for each in views.values()} | {len(each) for each in labels.values()}
         if len(sizes) != 1:
             raise DataError(f"views and labels have {sorted(sizes)} items; give both the same.")
-        kinds = {name: int(each.max()) + 1 for name, each in labels.items()}
+        kinds = {name: int(each.max(initial=_UNKNOWN)) + 1 for name, each in labels.items()}
         if not kinds or not all(kinds.values()):
             raise DataError("a kind of label is known of no item; leave that kind out.")
+        kinds |= values or {}
         centers = {name: _center(view) for name, view in views.items()}
         x = _joined(views, centers)
         with one_torch_thread():
-            network = _train(x, labels, kinds, config=self.config, rng=rng, progress=progress)
+            network = _train(
+                x,
+                labels,
+                kinds,
+                contents=_contents(centers, self.config.together),
+                config=self.config,
+                rng=rng,
+                progress=progress,
+            )
         self._learned = _Learned(centers=centers, kinds=kinds, network=network)
         return self
+
+    @property
+    def centers(self) -> Mapping[str, FloatArray]:
+        """By view, what is taken off a vector before it is brought to length 1. Shapes (width,)."""
+        return require_fitted(self._learned, self).centers
 
     def chances(self, views: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
         """The chances of each kind's values. Shapes (items, values)."""
         learned = require_fitted(self._learned, self)
         return _chances(_joined(views, learned.centers), learned)
+
+    def chances_of_units(self, units: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+        """The same for views that are centred and of length 1; one that is not given is lacking."""
+        learned = require_fitted(self._learned, self)
+        count = len(next(iter(units.values())))
+        parts = [
+            units.get(name, np.zeros((count, len(center)), dtype=np.float32))
+            for name, center in learned.centers.items()
+        ]
+        return _chances(np.concatenate(parts, axis=1), learned)
 
     def embed(self, views: Mapping[str, FloatArray]) -> FloatArray:
         """One vector an item; likeness is the product of two. Shape (items, dim).
@@ -154,9 +189,11 @@ class Likeness:
         """What `fit` learned."""
         learned = require_fitted(self._learned, self)
         arrays: dict[str, NDArray[Any]] = {
-            f"center.{name}": center for name, center in learned.centers.items()
+            f"center.{place:04}.{name}": center
+            for place, (name, center) in enumerate(learned.centers.items())
         }
-        arrays |= {f"kind.{name}": np.array(count) for name, count in learned.kinds.items()}
+        for place, (name, count) in enumerate(learned.kinds.items()):
+            arrays[f"kind.{place:04}.{name}"] = np.array([count])
         return arrays | {f"network.{name}": array for name, array in learned.network.items()}
 
     @classmethod
@@ -164,18 +201,19 @@ class Likeness:
         """The model that gave `state`."""
         model = cls(config)
         model._learned = _Learned(
-            centers=_below(state, "center."),
-            kinds={name: int(count) for name, count in _below(state, "kind.").items()},
+            centers=_in_order(state, "center."),
+            kinds={name: int(count[0]) for name, count in _in_order(state, "kind.").items()},
             network=_below(state, "network."),
         )
         return model
 
 
-def _train(
+def _train(  # noqa: PLR0913 - each says something else
     x: FloatArray,
     labels: Mapping[str, IntArray],
     kinds: Mapping[str, int],
     *,
+    contents: IntArray,
     config: LikenessConfig,
     rng: np.random.Generator,
     progress: Progress,
@@ -203,7 +241,8 @@ def _train(
                 1 - (epoch * steps + step) / (config.epochs * steps)
             )
             batch = order[step::steps]
-            seen = torch.from_numpy(x[batch]) * scale
+            there = _left(len(batch), contents, lacking=config.lacking, rng=rng)
+            seen = torch.from_numpy(x[batch] * there) * scale
             keep = torch.rand(seen.shape, generator=draw) >= config.dropout
             hidden = torch.relu(seen * keep / rest @ w1 + b1)
             keep = torch.rand(hidden.shape, generator=draw) >= config.dropout
@@ -229,6 +268,27 @@ def _train(
         "w2": w2.detach().numpy(),
         "b2": b2.detach().numpy(),
     }
+
+
+def _contents(centers: Mapping[str, FloatArray], together: Sequence[Sequence[str]]) -> IntArray:
+    """For every number of the views side by side, which content it comes of. Shape (width,)."""
+    first = {name: min(group) for group in together for name in group}
+    names = [first.get(name, name) for name in centers]
+    order = list(dict.fromkeys(names))
+    widths = [len(center) for center in centers.values()]
+    return np.repeat([order.index(name) for name in names], widths)
+
+
+def _left(
+    count: int, contents: IntArray, *, lacking: float, rng: np.random.Generator
+) -> FloatArray | float:
+    """1 for every number that a step of training sees, 0 for the others. (count, width)."""
+    kinds = int(contents.max()) + 1
+    if not lacking or kinds == 1:
+        return 1.0
+    there = rng.random((count, kinds)) >= lacking
+    there[np.arange(count), rng.integers(kinds, size=count)] = True
+    return there[:, contents].astype(np.float32)
 
 
 def _chances(x: FloatArray, learned: _Learned) -> dict[str, FloatArray]:
@@ -267,3 +327,9 @@ def _center(view: FloatArray) -> FloatArray:
 
 def _below(state: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
     return {name[len(prefix) :]: array for name, array in state.items() if name.startswith(prefix)}
+
+
+def _in_order(state: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """The same without the places before the names, which may have come in another order."""
+    found = _below(state, prefix)
+    return {name.partition(".")[2]: found[name] for name in sorted(found)}

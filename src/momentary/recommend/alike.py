@@ -59,6 +59,7 @@ def items_like(  # noqa: PLR0913 - each says something else
     k: int = 20,
     rules: Rules = DEFAULT_RULES,
     config: AlikeConfig = DEFAULT_ALIKE,
+    plain: bool = False,
 ) -> list[Recommendation]:
     """List what is like one item, with what makes it so; the item itself is left out.
 
@@ -70,6 +71,7 @@ def items_like(  # noqa: PLR0913 - each says something else
         k: Most items.
         rules: What may stand on the list.
         config: How the two are mixed.
+        plain: Whether what was learned from labels is left out of the content.
 
     Raises:
         DataError: If neither knows the item, or a rule names an unknown attribute.
@@ -88,14 +90,22 @@ def items_like(  # noqa: PLR0913 - each says something else
         by_visits, visits = _by_behaviour(recommender, item_id, depth)
     by_content = {}
     if seen and index is not None:
-        by_content = {each.item_id: each for each in index.neighbours(item_id, depth)}
+        near = index.neighbours(item_id, depth, plain=plain)
+        by_content = {each.item_id: each for each in near}
     if config.tolerance is not None and index is not None:
         by_visits = _agreeing(by_visits, item_id, index, tolerance=config.tolerance)
     share = visits / (visits + config.half) if seen else 1.0
     scores = _mixed(by_visits, by_content, share=share)
     usable = _allowed(list(scores), facts, rules)
     best = sorted(usable, key=lambda each: (-scores[each], each))[:k]
-    return _listed(best, scores, item_id, recommender=recommender if known else None, index=index)
+    return _listed(
+        best,
+        scores,
+        item_id,
+        recommender=recommender if known else None,
+        index=index,
+        plain=plain,
+    )
 
 
 def content_reasons(alike: Alike) -> tuple[str, ...]:
@@ -111,8 +121,14 @@ def content_reasons(alike: Alike) -> tuple[str, ...]:
         if share >= _LEAST_SHARE
     ]
     said = [f"alike in {' and '.join(telling)}"] if telling else []
-    said += [f"same {each}" for each in alike.shared[:_MOST_SHARED]]
-    return tuple(said)
+    same = [f"same {each}" for each in alike.shared]
+    told = {each.partition(": ")[0] for each in alike.shared}
+    same += [
+        f"probably same {label} ({chance:.0%})".replace("%", " %")
+        for label, chance in alike.likely
+        if label.partition(": ")[0] not in told
+    ]
+    return (*said, *same[:_MOST_SHARED])
 
 
 def _by_behaviour(
@@ -169,6 +185,7 @@ def _listed(
     *,
     recommender: Recommender | None,
     index: ContentIndex | None,
+    plain: bool,
 ) -> list[Recommendation]:
     said: dict[str, tuple[str, ...]] = {}
     if recommender is not None and recommender.reasons is not None:
@@ -178,7 +195,7 @@ def _listed(
         known = [item for item, is_there in zip(best, there.tolist(), strict=True) if is_there]
         said = dict(zip(known, bonds, strict=True))
     if index is not None and item_id in index:
-        for each in index.compare(item_id, best):
+        for each in index.compare(item_id, best, plain=plain):
             said[each.item_id] = (*said.get(each.item_id, ()), *content_reasons(each))
     return [
         Recommendation(item_id=item, score=scores[item], rank=rank, reasons=said.get(item, ()))

@@ -31,6 +31,7 @@ class Assortment:
         index: The items by likeness; None where nothing is encoded.
         placed: Items that the bundle does not know; None where it cannot place any.
         revision: Of the vectors of new items in the database when the content was read.
+        trouble: Why a learned likeness is not in the index; "" where it is, or there is none.
     """
 
     def __init__(self, bundle: Bundle, encoded: Encoded) -> None:
@@ -38,12 +39,14 @@ class Assortment:
         self.index: ContentIndex | None = None
         self.placed: Placed | None = None
         self.revision = 0
+        self.trouble = encoded.trouble
         self._encoders = dict(encoded.encoders)
         self._grouping = tuple(encoded.attributes)
         self._compact: tuple[FloatArray, FloatArray] | None = None
         placement = bundle.placement
         if encoded.views:
-            self.index = encoded.index(None if placement is None else placement.config.weights)
+            weights = None if placement is None else placement.config.weights
+            self.index = encoded.index(weights, learned=encoded.learned)
         if self.index is not None and placement is not None and not self.unlike():
             self.placed = Placed(bundle)
             self.placed.put_many(encoded.items, encoded.views)

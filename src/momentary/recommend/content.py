@@ -11,7 +11,9 @@ import numpy as np
 
 from momentary.data.tags import TAGS
 from momentary.errors import DataError
+from momentary.models.learned_likeness import LEARNED, LearnedLikeness
 from momentary.recommend.fusion import MOST_PARTS, UNLIKE, Compared, Fusion, Part
+from momentary.recommend.learned import Insight, LearnedPart, spread_over
 from momentary.types import BoolArray, FloatArray, IntArray, ObjectArray
 
 _SAMPLED = 2_000
@@ -29,12 +31,14 @@ class Alike:
             items at random; see `fusion`.
         views: Share of each view in the similarity, largest first.
         shared: Attributes on which both agree, as "name: value".
+        likely: Attributes on which both probably agree, and the chance of it, largest first.
     """
 
     item_id: str
     similarity: float
     views: tuple[tuple[str, float], ...]
     shared: tuple[str, ...]
+    likely: tuple[tuple[str, float], ...] = ()
 
 
 class ContentIndex:
@@ -51,6 +55,8 @@ class ContentIndex:
         weights: By view; a view that is not named weighs 1.
         attributes: Columns of strings, None where unknown. Each weighs by what its agreement tells,
             all together at most as much as one view; `weights` calls them "tags".
+        learned: A likeness learned from labels, which is one more part, with weights of its own;
+            where `plain` is asked for, it is left out.
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class ContentIndex:
         *,
         weights: Mapping[str, float] | None = None,
         attributes: Mapping[str, ObjectArray] | None = None,
+        learned: LearnedLikeness | None = None,
     ) -> None:
         for name, vectors in views.items():
             if len(vectors) != len(item_ids):
@@ -73,7 +80,14 @@ class ContentIndex:
         self._attributes = {
             name: _Column(values.tolist()) for name, values in (attributes or {}).items()
         }
-        self._views = {name: _View.of(vectors) for name, vectors in views.items()}
+        centers = {} if learned is None else learned.model.centers
+        self._views = {
+            name: _View.of(vectors, center=centers.get(name)) for name, vectors in views.items()
+        }
+        self._learned: LearnedPart | None = None
+        if learned is not None:
+            units = {name: view.unit for name, view in self._views.items()}
+            self._learned = LearnedPart(learned, units, count=len(self._ids))
         self._fusion: Fusion | None = None
 
     def __len__(self) -> int:
@@ -91,6 +105,11 @@ class ContentIndex:
     def views(self) -> tuple[str, ...]:
         """Names of the views that any item has."""
         return tuple(self._views)
+
+    @property
+    def learned(self) -> LearnedLikeness | None:
+        """What it knows of likeness by labels."""
+        return None if self._learned is None else self._learned.learned
 
     def put(
         self,
@@ -115,12 +134,15 @@ class ContentIndex:
             self._ids.append(item_id)
         known = attributes or {}
         for name in sorted(views.keys() - self._views.keys()):
-            width = len(views[name])
-            self._views[name] = _View.of(np.zeros((row, width), dtype=np.float32))
+            nothing = np.zeros((row, len(views[name])), dtype=np.float32)
+            centers = {} if self.learned is None else self.learned.model.centers
+            self._views[name] = _View.of(nothing, center=centers.get(name))
         for name in sorted(known.keys() - self._attributes.keys()):
             self._attributes[name] = _Column([None] * row)
         for name, view in self._views.items():
             view.put(row, views.get(name))
+        if self._learned is not None:
+            self._learned.put(row, self._units_at(row))
         for name, column in self._attributes.items():
             column.put(row, known.get(name))
 
@@ -131,29 +153,34 @@ class ContentIndex:
             self._gone.add(row)
             for view in self._views.values():
                 view.put(row, None)
+            if self._learned is not None:
+                self._learned.put(row, {})
 
     def similarities(
         self,
         query: Mapping[str, FloatArray],
         *,
         attributes: Mapping[str, ObjectArray] | None = None,
+        plain: bool = False,
     ) -> FloatArray:
         """How alike every item is to each query. Shape (queries, items).
 
         Args:
             query: Some of the views, each of shape (queries, width).
             attributes: Some of the attributes, None where unknown, each of shape (queries,).
+            plain: Whether the learned likeness is left out.
         """
-        return self.fuse(self._compared(self._units(query), self._codes(attributes or {})))
+        codes = self._codes(attributes or {})
+        return self.fuse(self._compared(self._units(query), codes, plain=plain))
 
-    def neighbours(self, item_id: str, k: int) -> list[Alike]:
+    def neighbours(self, item_id: str, k: int, *, plain: bool = False) -> list[Alike]:
         """The items most like one of them, itself left out.
 
         Raises:
             DataError: If the item is unknown.
         """
         row = self._row(item_id)
-        return self._answer(self._about(row), k=k, row=row)
+        return self._answer(self._about(row, plain=plain), self._units_at(row), k=k, row=row)
 
     def likeness(self, item_id: str) -> FloatArray:
         """How alike every item is to one of them, itself and gone ones very little. Shape (items,).
@@ -172,6 +199,10 @@ class ContentIndex:
         """
         return self._about(self._row(item_id), np.array([self._row(each) for each in others]))
 
+    def asked(self, query: Mapping[str, FloatArray]) -> Compared:
+        """How near every item is to each query, part by part; for `fuse`."""
+        return self._compared(self._units(query), {})
+
     def fuse(self, compared: Compared, weights: Mapping[str, float] | None = None) -> FloatArray:
         """The likeness of every pair, in standard deviations. Shape (queries, items).
 
@@ -179,7 +210,8 @@ class ContentIndex:
             compared: Part by part, of this index.
             weights: By view, instead of the index's own.
         """
-        return self._fused_by().fuse(compared, self.weights if weights is None else weights)
+        chosen = self._weights_of(compared) if weights is None else weights
+        return self._fused_by().fuse(compared, chosen)
 
     def directions(self, *, width: int = 128) -> FloatArray:
         """The principal directions of a sample of the items' `fused` vectors. (numbers, width)."""
@@ -201,7 +233,7 @@ class ContentIndex:
         lengths = np.linalg.norm(found, axis=1, keepdims=True)
         return np.asarray(found / np.where(lengths > 0, lengths, 1), dtype=np.float32)
 
-    def compare(self, item_id: str, others: Sequence[str]) -> list[Alike]:
+    def compare(self, item_id: str, others: Sequence[str], *, plain: bool = False) -> list[Alike]:
         """How one item is like some others, in their order; those without content are left out.
 
         Raises:
@@ -211,10 +243,11 @@ class ContentIndex:
         rows = [self._rows[each] for each in others if each in self._rows]
         if not rows:
             return []
-        compared = self._about(row, np.array(rows, dtype=np.int64))
+        compared = self._about(row, np.array(rows, dtype=np.int64), plain=plain)
         fused = self.fuse(compared)[0]
+        insights = self._insights(compared, self._units_at(row), rows)
         return [
-            self._alike(compared, fused, place, row=row, item=item)
+            self._alike(compared, fused, place, insight=insights[place], row=row, item=item)
             for place, item in enumerate(rows)
         ]
 
@@ -227,15 +260,18 @@ class ContentIndex:
         row = self._row(item_id)
         return [name for name, view in self._views.items() if view.there[row]]
 
-    def search(self, query: Mapping[str, FloatArray], k: int) -> list[Alike]:
+    def search(
+        self, query: Mapping[str, FloatArray], k: int, *, plain: bool = False
+    ) -> list[Alike]:
         """The items most like a picture, a text or both, as the encoders gave them.
 
         Args:
             query: Some of the views, each of shape (width,).
             k: Most items.
+            plain: Whether the learned likeness is left out.
         """
         units = self._units({name: vector[None] for name, vector in query.items()})
-        return self._answer(self._compared(units, {}), k=k)
+        return self._answer(self._compared(units, {}, plain=plain), units, k=k)
 
     def fused(self, item_ids: Sequence[str]) -> FloatArray:
         """One vector an item from all its views, of length 1. Shape (items, width).
@@ -245,8 +281,15 @@ class ContentIndex:
         """
         rows = np.array([self._rows.get(each, -1) for each in item_ids], dtype=np.int64)
         parts = [np.zeros((len(rows), 0), dtype=np.float32)]
+        weights: Mapping[str, float] = self.weights
+        if self._learned is not None:
+            weights = self._learned.learned.weights
+            scale = np.sqrt(weights.get(LEARNED, 1.0) / float(self._learned.spread))
+            part = self._learned.centered(np.maximum(rows, 0)) * np.float32(scale)
+            part[rows < 0] = 0
+            parts.append(part)
         for name, view in self._views.items():
-            scale = np.sqrt(self.weights.get(name, 1.0) / float(view.spread))
+            scale = np.sqrt(weights.get(name, 1.0) / float(view.spread))
             part = view.unit[np.maximum(rows, 0)] * np.float32(scale)
             part[rows < 0] = 0
             parts.append(part)
@@ -276,11 +319,19 @@ class ContentIndex:
             self._fusion = Fusion.of(self._compared(units, codes, rows))
         return self._fusion
 
-    def _about(self, row: int, rows: IntArray | None = None) -> Compared:
+    def _about(self, row: int, rows: IntArray | None = None, *, plain: bool = False) -> Compared:
         """How near every item, or each of some, is to one, by view and by attributes."""
-        units = {name: view.unit[row : row + 1] for name, view in self._views.items()}
         codes = {name: column.codes[row : row + 1] for name, column in self._attributes.items()}
-        return self._compared(units, codes, rows)
+        return self._compared(self._units_at(row), codes, rows, plain=plain)
+
+    def _units_at(self, row: int) -> dict[str, FloatArray]:
+        return {name: view.unit[row : row + 1] for name, view in self._views.items()}
+
+    def _weights_of(self, compared: Compared) -> Mapping[str, float]:
+        """The index's own weights, or those of the learned likeness where that takes part."""
+        if self._learned is not None and any(part.view == LEARNED for part in compared.parts):
+            return self._learned.learned.weights
+        return self.weights
 
     def _units(self, query: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
         for name in query:
@@ -300,35 +351,30 @@ class ContentIndex:
         units: Mapping[str, FloatArray],
         codes: Mapping[str, IntArray],
         rows: IntArray | None = None,
+        *,
+        plain: bool = False,
     ) -> Compared:
         """Part by part: all views and attributes, those too that nobody asks about."""
-        chosen = slice(None) if rows is None else rows
-        queries = len(next(iter(units.values()), next(iter(codes.values()), ())))
         items = len(self._ids) if rows is None else len(rows)
-        absent = np.zeros((queries, items), dtype=np.bool_)
-        parts, near, there = [], [], []
+        chosen = slice(items) if rows is None else rows
+        queries = len(next(iter(units.values()), next(iter(codes.values()), ())))
+        unknown = (
+            np.zeros((queries, items), dtype=np.float32),
+            np.zeros((queries, items), dtype=np.bool_),
+        )
+        parts, found = [], []
         for name, view in self._views.items():
             parts.append(Part(name=name, view=name))
-            unit = units.get(name)
-            if unit is None:
-                near.append(absent.astype(np.float32))
-                there.append(absent)
-                continue
-            near.append(unit @ view.unit[chosen].T / view.spread)
-            there.append(np.any(unit != 0, axis=1)[:, None] & view.there[None, chosen])
+            found.append(view.near(units[name], chosen) if name in units else unknown)
+        if self._learned is not None and not plain:
+            parts.append(Part(name=LEARNED, view=LEARNED))
+            found.append(self._learned.near(units, chosen) or unknown)
         told = sum(column.telling**2 for column in self._attributes.values()) ** 0.5
         for name, column in [*self._attributes.items()][: MOST_PARTS - len(parts)]:
             share = column.telling / max(told, 1.0)
             parts.append(Part(name=f"{TAGS}: {name}", view=TAGS, share=share))
-            own = codes.get(name)
-            if own is None:
-                near.append(absent.astype(np.float32))
-                there.append(absent)
-                continue
-            others = column.codes[None, chosen]
-            both = (own[:, None] >= 0) & (others >= 0)
-            near.append(column.near(own[:, None] == others) * both)
-            there.append(both)
+            found.append(column.near(codes[name], chosen) if name in codes else unknown)
+        near, there = [each for each, _ in found], [each for _, each in found]
         return Compared(parts=tuple(parts), near=tuple(near), there=tuple(there))
 
     def _listable(self, fused: FloatArray, row: int) -> FloatArray:
@@ -337,15 +383,28 @@ class ContentIndex:
         found[[*self._gone, *([row] if row >= 0 else [])]] = -np.inf
         return found
 
-    def _answer(self, compared: Compared, *, k: int, row: int = -1) -> list[Alike]:
+    def _answer(
+        self, compared: Compared, units: Mapping[str, FloatArray], *, k: int, row: int = -1
+    ) -> list[Alike]:
         if k < 1:
             raise DataError(f"k is {k}; it must be 1 or more.")
         fused = self._listable(self.fuse(compared)[0], row)
         best = np.argsort(-fused, kind="stable")[:k]
+        best = best[fused[best] > UNLIKE]
+        insights = self._insights(compared, units, best.tolist())
         return [
-            self._alike(compared, fused, item, row=row, item=item)
-            for item in best[fused[best] > UNLIKE].tolist()
+            self._alike(compared, fused, item, insight=insight, row=row, item=item)
+            for item, insight in zip(best.tolist(), insights, strict=True)
         ]
+
+    def _insights(
+        self, compared: Compared, units: Mapping[str, FloatArray], rows: Sequence[int]
+    ) -> list[Insight | None]:
+        """What the learned likeness says of some items, where it takes part."""
+        if self._learned is None or all(part.view != LEARNED for part in compared.parts):
+            return [None] * len(rows)
+        others = {name: view.unit[np.array(rows, np.int64)] for name, view in self._views.items()}
+        return [*self._learned.explain(units, others)]
 
     def _alike(
         self,
@@ -353,18 +412,22 @@ class ContentIndex:
         fused: FloatArray,
         place: int,
         *,
+        insight: Insight | None,
         row: int,
         item: int,
     ) -> Alike:
         return Alike(
             item_id=self._ids[item],
             similarity=float(fused[place]),
-            views=self._why(compared.take(place)),
+            views=self._why(compared.take(place), insight),
             shared=self._shared(row, item),
+            likely=() if insight is None else insight.likely,
         )
 
-    def _why(self, pair: Compared) -> tuple[tuple[str, float], ...]:
-        said = self._fused_by().told(pair, self.weights)
+    def _why(self, pair: Compared, insight: Insight | None) -> tuple[tuple[str, float], ...]:
+        said = self._fused_by().told(pair, self._weights_of(pair))
+        if insight is not None:
+            said = spread_over(said, LEARNED, insight.views)
         total = sum(max(value, 0.0) for value in said.values())
         ordered = sorted(said.items(), key=lambda pair: -pair[1])
         return tuple((name, value / total) for name, value in ordered if value > 0)
@@ -391,8 +454,9 @@ class _View:
         self.spread = spread
 
     @classmethod
-    def of(cls, vectors: FloatArray) -> _View:
-        center = _center(vectors)
+    def of(cls, vectors: FloatArray, *, center: FloatArray | None = None) -> _View:
+        if center is None or len(center) != vectors.shape[1]:
+            center = _center(vectors)
         unit = _unit(vectors, center)
         return cls(unit, center, spread=_spread(unit))
 
@@ -411,6 +475,11 @@ class _View:
     def width(self) -> int:
         """Numbers a vector."""
         return int(self._held.shape[1])
+
+    def near(self, unit: FloatArray, rows: IntArray | slice) -> tuple[FloatArray, BoolArray]:
+        """How near some rows are to queries, and whether both are there. (queries, rows) each."""
+        there = np.any(unit != 0, axis=1)[:, None] & self.there[None, rows]
+        return np.asarray(unit @ self.unit[rows].T / self.spread), there
 
     def put(self, row: int, vector: FloatArray | None) -> None:
         """Set one row, which may be the next one; None says that the item lacks the view."""
@@ -458,11 +527,19 @@ class _Column:
         found = [-1 if each is None else self._numbers.get(each, new) for each in values]
         return np.array(found, dtype=np.int64)
 
-    def near(self, agree: BoolArray) -> FloatArray:
-        """Agreement in standard deviations, its mean 0. Shape of `agree`."""
+    def near(self, own: IntArray, rows: IntArray | slice) -> tuple[FloatArray, BoolArray]:
+        """Agreement with some rows in standard deviations, its mean 0, and whether both are known.
+
+        Args:
+            own: Of the queries, from `codes_of`.
+            rows: Which.
+        """
         deviation = math.sqrt(self.chance * (1 - self.chance))
         low, high = -self.chance / deviation, (1 - self.chance) / deviation
-        return np.where(agree, np.float32(high), np.float32(low))
+        others = self.codes[None, rows]
+        both = (own[:, None] >= 0) & (others >= 0)
+        agree = own[:, None] == others
+        return np.where(agree, np.float32(high), np.float32(low)) * both, both
 
     def put(self, row: int, value: str | None) -> None:
         """Set one row, which may be the next one."""
@@ -498,7 +575,7 @@ def learn_weights(
         k: Neighbours that are looked at.
     """
     weights = {name: index.weights.get(name, 1.0) for name in query}
-    compared = index._compared(index._units(query), {})  # noqa: SLF001 - the same for all weights
+    compared = index.asked(query)  # the same for all weights
 
     def agreement(tried: Mapping[str, float]) -> float:
         best = np.argpartition(-index.fuse(compared, tried), k, axis=1)[:, :k]

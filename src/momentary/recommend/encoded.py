@@ -8,8 +8,14 @@ from pathlib import Path
 
 from momentary.data.catalog import Catalog
 from momentary.encoders.store import VectorStore
+from momentary.errors import ArtifactError
+from momentary.models.artifact import load_likeness
+from momentary.models.learned_likeness import LearnedLikeness
 from momentary.recommend.content import ContentIndex
 from momentary.types import FloatArray, Item, ItemTable, ObjectArray
+
+LIKENESS = "likeness"
+"""Folder of a workspace with what `momentary train-likeness` learned."""
 
 _TELLING = 0.5
 """An attribute that has more values than this share of its items names them, and groups none."""
@@ -24,25 +30,42 @@ class Encoded:
         views: Vectors by view; a row of zeros says that an item lacks it. (items, width) each.
         attributes: Columns of strings that group items, None where unknown.
         encoders: By view, the encoder that its vectors come from.
+        learned: What `momentary train-likeness` learned from the attributes; None where it did not.
+        trouble: Why what it learned cannot be used; "" where it can.
     """
 
     items: tuple[Item, ...]
     views: Mapping[str, FloatArray]
     attributes: Mapping[str, ObjectArray]
     encoders: Mapping[str, str]
+    learned: LearnedLikeness | None = None
+    trouble: str = ""
 
     @property
     def item_ids(self) -> list[str]:
         """In the order of the rows."""
         return [item.item_id for item in self.items]
 
-    def index(self, weights: Mapping[str, float] | None = None) -> ContentIndex:
-        """The items by likeness; `weights` by view."""
-        return ContentIndex(self.item_ids, self.views, weights=weights, attributes=self.attributes)
+    def index(
+        self,
+        weights: Mapping[str, float] | None = None,
+        *,
+        learned: LearnedLikeness | None = None,
+    ) -> ContentIndex:
+        """The items by likeness; `weights` by view, and the `learned` part, if it is to count."""
+        return ContentIndex(
+            self.item_ids,
+            self.views,
+            weights=weights,
+            attributes=self.attributes,
+            learned=learned,
+        )
 
 
 def read_encoded(catalog: Catalog, file: Path) -> Encoded:
     """Read what `momentary encode` kept in `file`; without the file there is no view.
+
+    What cannot be used of a learned likeness is no error: `trouble` says it.
 
     Raises:
         DataError: If the file is no vector store.
@@ -58,12 +81,30 @@ def read_encoded(catalog: Catalog, file: Path) -> Encoded:
                 vectors, there = store.read(encoder, ids)
                 if there.any():
                     views[view] = vectors
+    encoders = {view: encoders[view] for view in views}
+    learned, trouble = _learned(file.parent / LIKENESS, encoders)
     return Encoded(
         items=items,
         views=views,
         attributes=telling(catalog.table(ids)),
-        encoders={view: encoders[view] for view in views},
+        encoders=encoders,
+        learned=learned,
+        trouble=trouble,
     )
+
+
+def _learned(folder: Path, encoders: Mapping[str, str]) -> tuple[LearnedLikeness | None, str]:
+    """What is kept and can read the vectors of these encoders, and why nothing else."""
+    if not encoders:
+        return None, ""
+    try:
+        learned = load_likeness(folder)
+    except ArtifactError as error:
+        return None, f"the learned likeness is left out: {error} Run: momentary train-likeness"
+    unlike = "" if learned is None else learned.unlike(encoders)
+    if unlike:
+        return None, f"the learned likeness is left out: {unlike}. Run: momentary train-likeness"
+    return learned, ""
 
 
 def telling(table: ItemTable) -> dict[str, ObjectArray]:

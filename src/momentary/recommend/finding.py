@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from momentary.errors import DataError
 from momentary.recommend.alike import content_reasons
 from momentary.recommend.content import Alike, ContentIndex
 from momentary.recommend.encoded import read_encoded
+from momentary.recommend.learned import joined_kinds
 from momentary.recommend.search import TextIndex
 from momentary.types import FloatArray, Recommendation
 
@@ -23,36 +24,48 @@ _LEAST_DEEP = 50
 
 
 def find_by_content(
-    catalog: Catalog, file: Path, query: Mapping[str, FloatArray], *, k: int
-) -> list[Recommendation]:
-    """Items like a picture or a sound that no item has.
+    catalog: Catalog, file: Path, query: Mapping[str, FloatArray], *, k: int, plain: bool = False
+) -> tuple[list[Recommendation], str]:
+    """Items like a picture or a sound that no item has, and how they were found.
 
     Args:
         catalog: Whose items.
         file: The vectors that `momentary encode` kept.
         query: What the encoders say of it, by view; views that no item has are left out.
         k: Most items.
+        plain: Whether what was learned from labels is left out.
 
     Raises:
         DataError: If no item has any of the views.
     """
-    return found_by_content(read_encoded(catalog, file).index(), query, k=k)
+    encoded = read_encoded(catalog, file)
+    index = encoded.index(learned=encoded.learned)
+    found = found_by_content(index, query, k=k, plain=plain)
+    return found, encoded.trouble or said_of(index, query, plain=plain)
+
+
+def said_of(index: ContentIndex, views: Iterable[str], *, plain: bool = False) -> str:
+    """How items are found by some views, if by more than the content alone; otherwise ""."""
+    learned = index.learned
+    if plain or learned is None or not learned.model.centers.keys() & set(views):
+        return ""
+    return f"by the likeness learned from {joined_kinds(learned.kinds)}; --plain leaves it out"
 
 
 def found_by_content(
-    index: ContentIndex, query: Mapping[str, FloatArray], *, k: int
+    index: ContentIndex, query: Mapping[str, FloatArray], *, k: int, plain: bool = False
 ) -> list[Recommendation]:
-    """The same from an index that is there already."""
+    """The same list from an index that is there already."""
     usable = {name: vector for name, vector in query.items() if name in index.views}
     if not usable:
         raise DataError(f"no item has a {' or '.join(query)} to compare with; encode them first.")
-    return _listed(index.search(usable, k))
+    return _listed(index.search(usable, k, plain=plain))
 
 
 def find_by_text(
-    catalog: Catalog, file: Path, text: str, *, k: int
+    catalog: Catalog, file: Path, text: str, *, k: int, plain: bool = False
 ) -> tuple[list[Recommendation], str]:
-    """Items that fit a text, and a note on what was not possible ("" where nothing).
+    """Items that fit a text, and a note on how they were found, or what was not possible.
 
     By meaning and by words where a sentence encoder has seen the catalogue, otherwise by words.
     """
@@ -70,8 +83,10 @@ def find_by_text(
         note = f"by words alone: the texts were encoded by {version}, which is not at hand"
         return fused_hits([], by_words, k=k), note
     vector = kit.encode(text)["text"]
-    by_meaning = encoded.index().search({"text": vector}, max(_DEEP * k, _LEAST_DEEP))
-    return fused_hits([each.item_id for each in by_meaning], by_words, k=k), ""
+    index = encoded.index(learned=encoded.learned)
+    by_meaning = index.search({"text": vector}, max(_DEEP * k, _LEAST_DEEP), plain=plain)
+    note = encoded.trouble or said_of(index, ["text"], plain=plain)
+    return fused_hits([each.item_id for each in by_meaning], by_words, k=k), note
 
 
 def fused_hits(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from momentary.serving.company import CompanyBook
 from momentary.serving.engine import Engine
 from momentary.serving.looking import Looker, Seen
 from momentary.serving.problems import Problem
+from momentary.serving.schemas import Likeness
 from momentary.settings import ServeSettings
 from momentary.types import Event, FloatArray, Item, Recommendation
 
@@ -124,6 +125,8 @@ class LiveContent:
     def adopt(self, assortment: Assortment | None) -> None:
         """Go on with what another model knows."""
         self._assortment = assortment
+        if assortment is not None and assortment.trouble:
+            _LOGGER.warning("%s", assortment.trouble)
         self._looker.models = {} if assortment is None else models_of(assortment.encoders)
         self._book = None
         if assortment is not None and assortment.placed is not None:
@@ -238,8 +241,29 @@ class LiveContent:
             raise Problem(422, f"{field} cannot be used: {seen.reason}", field=field)
         return seen
 
-    async def like_this(self, seen: Seen, *, k: int, field: str) -> list[Recommendation]:
-        """Items like something that was sent."""
+    def likeness(self, wanted: Likeness, views: Iterable[str]) -> Literal["learned", "plain"]:
+        """How what has these views is compared.
+
+        Raises:
+            Problem: 422 if it shall be by what was learned, and that cannot be.
+        """
+        index = None if self._assortment is None else self._assortment.index
+        learned = None if index is None else index.learned
+        usable = learned is not None and bool(learned.model.centers.keys() & set(views))
+        if wanted == "learned" and not usable:
+            if learned is not None:
+                detail = f"What was learned reads {', '.join(learned.model.centers)}, not this."
+            elif self._assortment is not None and self._assortment.trouble:
+                detail = f"{self._assortment.trouble}, then start the service again."
+            else:
+                detail = "No likeness was learned: run momentary train-likeness, start it again."
+            raise Problem(422, detail, field="likeness")
+        return "learned" if usable and wanted != "plain" else "plain"
+
+    async def like_this(
+        self, seen: Seen, *, k: int, field: str, plain: bool = False
+    ) -> list[Recommendation]:
+        """Items like something that was sent; `plain` leaves out what was learned."""
         assortment = self._assortment
         query = {name: vector for name, (_, vector) in self._comparable(seen).items()}
 
@@ -247,14 +271,14 @@ class LiveContent:
             if assortment is None or assortment.index is None:
                 return []
             with self._lock:
-                return found_by_content(assortment.index, query, k=2 * k)
+                return found_by_content(assortment.index, query, k=2 * k, plain=plain)
 
         try:
             return await asyncio.to_thread(search)
         except DataError as error:
             raise Problem(422, str(error), field=field) from None
 
-    async def by_meaning(self, text: str, *, k: int) -> list[str]:
+    async def by_meaning(self, text: str, *, k: int, plain: bool = False) -> list[str]:
         """Ids of items that mean what a text means; none where no sentence encoder is at work."""
         assortment = self._assortment
         version = None if assortment is None else assortment.encoders.get("text")
@@ -267,12 +291,17 @@ class LiveContent:
             if assortment.index is None or not query:
                 return []
             with self._lock:
-                return [each.item_id for each in assortment.index.search(query, k)]
+                found = assortment.index.search(query, k, plain=plain)
+                return [each.item_id for each in found]
 
         return await asyncio.to_thread(search)
 
-    async def similar(self, item_id: str, *, k: int, rules: Rules) -> list[Recommendation]:
+    async def similar(
+        self, item_id: str, *, k: int, rules: Rules, plain: bool = False
+    ) -> list[Recommendation]:
         """Items like one: by visits where there are many, by content where there are few.
+
+        `plain` leaves out of the content what was learned.
 
         Raises:
             DataError: If nothing is known of the item, or a rule names an unknown attribute.
@@ -288,6 +317,7 @@ class LiveContent:
                     facts=self._workspace.catalog.table,
                     k=k,
                     rules=rules,
+                    plain=plain,
                 )
 
         return await asyncio.to_thread(find)

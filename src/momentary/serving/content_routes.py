@@ -12,7 +12,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from momentary.data.catalog import Catalog
-from momentary.encoders.protocol import Modality
 from momentary.errors import DataError
 from momentary.recommend.playlist import PlaylistConfig
 from momentary.recommend.rules import DEFAULT_RULES, Rules
@@ -20,11 +19,13 @@ from momentary.recommend.walks import Walk
 from momentary.serving.content import LiveContent
 from momentary.serving.engine import Engine
 from momentary.serving.http import read_body
+from momentary.serving.looking import Seen
 from momentary.serving.problems import Problem, undecodable, unfollowed
 from momentary.serving.queries import answer, caller_of, path_id
 from momentary.serving.ruled import CANDIDATES, ruled
 from momentary.serving.schemas import (
     ItemOut,
+    Likeness,
     ListOut,
     PictureIn,
     PlaylistIn,
@@ -87,13 +88,15 @@ class ContentRoutes:
         """What looks like a picture that is sent."""
         wire, body = await self._read(request, _PICTURE, uploads=True)
         rules = self._wishes.rules_of(wire.rules, wire.rule_sets, body)
-        return await self._alike("image", wire.picture, k=wire.k, rules=rules, field="picture")
+        seen = await self._content.see("image", wire.picture, field="picture")
+        return await self._alike(seen, wire, rules=rules, field="picture")
 
     async def by_sound(self, request: Request) -> Response:
         """What sounds like a clip that is sent."""
         wire, body = await self._read(request, _SOUND, uploads=True)
         rules = self._wishes.rules_of(wire.rules, wire.rule_sets, body)
-        return await self._alike("audio", wire.sound, k=wire.k, rules=rules, field="sound")
+        seen = await self._content.see("audio", wire.sound, field="sound")
+        return await self._alike(seen, wire, rules=rules, field="sound")
 
     async def playlist(self, request: Request) -> Response:
         """An ordered list from one item, or from one to another."""
@@ -123,29 +126,32 @@ class ContentRoutes:
             raise Problem(404, f"There is no item {item_id!r}: PUT it first.", field="item_id")
         return answer(self._content.of_item(item_id))
 
-    async def similar(self, item_id: str, k: int, rules: Rules) -> Response:
+    async def similar(self, item_id: str, *, k: int, rules: Rules, likeness: Likeness) -> Response:
         """Items like one, with what makes them so."""
+        how = self._content.likeness(likeness, self._content.of_item(item_id).views)
         try:
-            found = await self._content.similar(item_id, k=k, rules=rules)
+            found = await self._content.similar(item_id, k=k, rules=rules, plain=how == "plain")
         except DataError as error:
             raise unfollowed(error) from None
         items = self._named(found)
-        return answer(ListOut(model_version=self._engine.model_version, items=items))
+        version = self._engine.model_version
+        return answer(ListOut(model_version=version, items=items, likeness=how))
 
     async def _alike(
-        self, modality: Modality, sent: bytes, *, k: int, rules: Rules, field: str
+        self, seen: Seen, wire: PictureIn | SoundIn, *, rules: Rules, field: str
     ) -> Response:
-        seen = await self._content.see(modality, sent, field=field)
+        k, how = wire.k, self._content.likeness(wire.likeness, seen.vectors)
         # So many are found before the rules choose among them.
         many = k if rules == DEFAULT_RULES else CANDIDATES
-        found = await self._content.like_this(seen, k=many, field=field)
+        found = await self._content.like_this(seen, k=many, field=field, plain=how == "plain")
         table = await asyncio.to_thread(self._catalog.table, [each.item_id for each in found])
         try:
             shown = ruled(found, table, k=k, rules=without_chance(rules))
         except DataError as error:
             raise unfollowed(error) from None
         items = self._named(shown)
-        return answer(ListOut(model_version=self._engine.model_version, items=items))
+        version = self._engine.model_version
+        return answer(ListOut(model_version=version, items=items, likeness=how))
 
     async def _read(
         self, request: Request, decoder: msgspec.json.Decoder[Wire], *, uploads: bool = False

@@ -6,6 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -22,10 +23,10 @@ from momentary.recommend.trends import BEFORE_DAYS, DAY_US, RECENT_DAYS, popular
 from momentary.serving.content import LiveContent
 from momentary.serving.engine import Engine
 from momentary.serving.problems import Problem, unfollowed
-from momentary.serving.queries import answer, caller_of, path_id
+from momentary.serving.queries import answer, caller_of, likeness_of, path_id
 from momentary.serving.ranking import Wish
 from momentary.serving.ruled import CANDIDATES, ruled
-from momentary.serving.schemas import ListOut
+from momentary.serving.schemas import Likeness, ListOut
 from momentary.serving.wishes import Wishes, without_chance
 from momentary.types import FloatArray, Item, Recommendation, Sessions
 
@@ -145,7 +146,8 @@ class Discovery:
     async def search(self, request: Request) -> Response:
         """What fits the words that somebody types; items that no model knows are found, too."""
         caller_of(request).require("read")
-        wish = self._wishes.of_query(request, more=("q",))
+        wish = self._wishes.of_query(request, more=("q", "likeness"))
+        likeness = likeness_of(request)
         text = request.query_params.get("q", "")
         if not text.strip() or len(text) > _LONGEST_QUERY:
             detail = f"q has {len(text)} characters; search for 1 to {_LONGEST_QUERY}."
@@ -154,11 +156,16 @@ class Discovery:
             if self._index is None:
                 self._index = await asyncio.to_thread(TextIndex, self._workspace.catalog.items())
             words = self._index.search(text, limit=CANDIDATES)
-        found = await self._found(text, words, k=CANDIDATES)
-        return await self._arranged(found, wish, explain=wish.explain)
+        found, how = await self._found(text, words, k=CANDIDATES, likeness=likeness)
+        return await self._arranged(found, wish, explain=wish.explain, likeness=how)
 
     async def _arranged(
-        self, found: list[Recommendation], wish: Wish, *, explain: bool
+        self,
+        found: list[Recommendation],
+        wish: Wish,
+        *,
+        explain: bool,
+        likeness: Literal["learned", "plain"] | None = None,
     ) -> Response:
         """What the rules let through of a list, as the catalogue knows its items now."""
         ids = [each.item_id for each in found]
@@ -175,19 +182,27 @@ class Discovery:
             msgspec.structs.replace(each, name=names[each.item_id] or each.name)
             for each in self._engine.named(listed)
         ]
-        return answer(ListOut(model_version=self._engine.model_version, items=items))
+        version = self._engine.model_version
+        return answer(ListOut(model_version=version, items=items, likeness=likeness))
 
     async def _found(
-        self, text: str, words: list[tuple[str, float]], *, k: int
-    ) -> list[Recommendation]:
-        """Hits by words, and by meaning where that is at work."""
-        meaning = await self._content.by_meaning(text, k=k) if self._content.on else []
+        self, text: str, words: list[tuple[str, float]], *, k: int, likeness: Likeness
+    ) -> tuple[list[Recommendation], Literal["learned", "plain"] | None]:
+        """Hits by words, and by meaning where that is at work, and how that was compared."""
+        how = self._content.likeness(likeness, ["text"])
+        meaning: list[str] = []
+        if self._content.on:
+            meaning = await self._content.by_meaning(text, k=k, plain=how == "plain")
         if meaning:
-            return fused_hits(meaning, words, k=k)
-        return [
+            return fused_hits(meaning, words, k=k), how
+        if likeness == "learned":
+            detail = "No sentence encoder is at work, so texts are found by their words alone."
+            raise Problem(422, detail, field="likeness")
+        found = [
             Recommendation(item_id=item_id, score=score, rank=rank, reasons=("holds the words",))
             for rank, (item_id, score) in enumerate(words, start=1)
         ]
+        return found, None
 
     async def _trend(self, request: Request, name: str) -> Response:
         caller_of(request).require("read")

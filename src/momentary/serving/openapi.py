@@ -156,7 +156,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path="/v1/items/{item_id}/similar",
         name="similarItems",
         summary="List the items most like one item",
-        query=("k", "explain", *PARAMETERS),
+        query=("k", "explain", "likeness", *PARAMETERS),
         gives={200: ListOut},
         refuses=(*_ASKED, 404),
     ),
@@ -192,7 +192,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path="/v1/search",
         name="search",
         summary="Find items by words, the last may be unfinished, and by meaning where known",
-        query=("q", "k", "explain", *PARAMETERS),
+        query=("q", "k", "explain", "likeness", *PARAMETERS),
         gives={200: ListOut},
         refuses=_LIST,
     ),
@@ -410,6 +410,10 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "explain": {
         "description": "Whether to give reasons.",
         "schema": {"type": "boolean", "default": False},
+    },
+    "likeness": {
+        "description": "Whether contents are compared by what was learned from attributes.",
+        "schema": {"type": "string", "enum": ["auto", "learned", "plain"], "default": "auto"},
     },
 }
 

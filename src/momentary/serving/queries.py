@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import get_args
 
 import msgspec
 from starlette.requests import Request
@@ -12,6 +13,7 @@ from momentary.serving.access import Caller
 from momentary.serving.http import SECURITY_HEADERS, decoded
 from momentary.serving.problems import Problem
 from momentary.serving.ranking import Wish
+from momentary.serving.schemas import Likeness
 
 HEADERS = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}
 _NUMBER = re.compile(r"[0-9]{1,9}")
@@ -54,6 +56,20 @@ def wish_of(request: Request, *, more: tuple[str, ...] = ()) -> Wish:
         detail = f"explain is {explain[:50]!r}; use true or false."
         raise Problem(422, detail, field="explain")
     return Wish(k=int(k), explain=_EXPLAIN[explain])
+
+
+def likeness_of(request: Request) -> Likeness:
+    """How contents are to be compared.
+
+    Raises:
+        Problem: 422 for anything else.
+    """
+    wanted = request.query_params.get("likeness", "auto")
+    for known in get_args(Likeness):
+        if wanted == known:
+            return known  # type: ignore[no-any-return]
+    detail = f"likeness is {wanted[:50]!r}; use {', '.join(get_args(Likeness))}."
+    raise Problem(422, detail, field="likeness")
 
 
 def answer(value: object, *, status: int = 200) -> Response:

@@ -29,7 +29,7 @@ from momentary.serving.engine import Engine, Question
 from momentary.serving.following import Following
 from momentary.serving.http import decoded, read_body
 from momentary.serving.problems import Problem, unfollowed
-from momentary.serving.queries import HEADERS, answer, caller_of
+from momentary.serving.queries import HEADERS, answer, caller_of, likeness_of
 from momentary.serving.rule_file import import_rules
 from momentary.serving.rule_routes import RuleRoutes
 from momentary.serving.rulebook import RuleBook
@@ -226,12 +226,18 @@ class Routes:
         """List items that are like one item."""
         caller_of(request).require("read")
         item_id = decoded(request.path_params["item_id"], field="item_id")
-        wish = self._wishes.of_query(request)
+        wish = self._wishes.of_query(request, more=("likeness",))
+        likeness = likeness_of(request)
         if not self._engine.listed(item_id) and not self._content.has(item_id):
             raise _no_item(item_id, "it was deleted, or the model does not know it (yet)")
         rules = without_chance(wish.rules)
         if self._content.has(item_id):
-            return await self._content_routes.similar(item_id, wish.k, rules)
+            return await self._content_routes.similar(
+                item_id, k=wish.k, rules=rules, likeness=likeness
+            )
+        if likeness == "learned":
+            detail = f"Item {item_id!r} has no content: visits alone say what is like it."
+            raise Problem(422, detail, field="likeness")
         try:
             found = self._engine.recommender.similar(item_id, k=wish.k, rules=rules)
         except DataError as error:

@@ -167,11 +167,20 @@ class FeedbackIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     quantity: float | None = None
 
 
+Likeness = Literal["auto", "learned", "plain"]
+"""By what was learned from attributes (`momentary train-likeness`), without it, or as it can be."""
+
+
 class ListOut(msgspec.Struct, frozen=True, kw_only=True):
-    """Items, best first, that no visit was asked about."""
+    """Items, best first, that no visit was asked about.
+
+    `likeness` says how contents were compared: with what was `learned` from the items' attributes,
+    `plain` without it, or null where none were.
+    """
 
     model_version: str
     items: list[ItemOut]
+    likeness: Literal["learned", "plain"] | None = None
 
 
 class ItemIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -204,6 +213,7 @@ class PictureIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     picture: bytes
     k: Count = 20
+    likeness: Likeness = "auto"
     rule_sets: RuleNames = ()
     rules: Rules = DEFAULT_RULES
 
@@ -213,6 +223,7 @@ class SoundIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     sound: bytes
     k: Count = 20
+    likeness: Likeness = "auto"
     rule_sets: RuleNames = ()
     rules: Rules = DEFAULT_RULES
 
