@@ -423,16 +423,15 @@ def _match(query: IntArray, counts: FloatArray, search: _Search) -> int:
             weight *= counts[len(query) - 1 - step]
         end = past.posting_offsets[item + 1]
         start = max(past.posting_offsets[item], end - weights.sample_size)
-        for place in range(start, end):
-            session = past.postings[place]
+        holders, strengths = past.postings[start:end], past.posting_weights[start:end]
+        weighed = len(strengths) > 0
+        for place in range(len(holders)):
+            session = holders[place]
             if scratch.similarity[session] == 0.0:
                 scratch.touched[touched] = session
                 scratch.step[session] = step
                 touched += 1
-            if len(past.posting_weights) > 0:
-                scratch.similarity[session] += weight * past.posting_weights[place]
-            else:
-                scratch.similarity[session] += weight
+            scratch.similarity[session] += weight * strengths[place] if weighed else weight
     return touched
 
 
@@ -519,9 +518,10 @@ def _vote(  # noqa: PLR0917 - kernels are called by position
         anchor -= 1
     vote = scratch.similarity[session] * weights.match[step]
     middle = len(weights.near) // 2
+    weighed = len(past.event_weights) > 0
     for place in range(start, end):
         item = past.items[place]
         gained = vote * weights.near[place - anchor + middle] * weights.score_idf[item]
-        if len(past.event_weights) > 0:
+        if weighed:
             gained *= past.event_weights[place]
         scores[item] += gained
