@@ -59,8 +59,13 @@ def bundle():
 @pytest.fixture
 def app(bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(Looker, "look", looked)
-    encoded = catalogue()
-    home = make_home(tmp_path)
+    with _serving(bundle, catalogue(), tmp_path) as app:
+        yield app
+
+
+@contextlib.contextmanager
+def _serving(bundle, encoded, folder):
+    home = make_home(folder)
     home.catalog.upsert(encoded.items)
     with VectorStore(home.root / FILE) as store:
         store.use("image", "e/1")
@@ -376,25 +381,8 @@ def learned_app(bundle, tmp_path, monkeypatch):
     encoded = catalogue()
     config = LikenessConfig(hidden=16, dropout=0.1)
     taught = learn_likeness(encoded, rng=np.random.default_rng(0), config=config)
-    encoded = replace(encoded, learned=taught.learned)
     assert taught.learned is not None
-    home = make_home(tmp_path)
-    home.catalog.upsert(encoded.items)
-    with VectorStore(home.root / FILE) as store:
-        store.use("image", "e/1")
-    assortment = Assortment(bundle, encoded)
-    whole = assortment.extended()
-    table = home.catalog.table(whole.items.ids)
-    app = create_app(
-        home,
-        assortment.recommender(table, bundle=whole),
-        model_version="v1",
-        settings=ServeSettings(),
-        fallback=assortment.recommender(table, bundle=whole, role="fallback"),
-        assortment=assortment,
-        clock_us=lambda: NOW_US,
-    )
-    with contextlib.closing(app):
+    with _serving(bundle, replace(encoded, learned=taught.learned), tmp_path) as app:
         yield app
 
 
