@@ -142,6 +142,8 @@ def test_what_is_encoded_can_be_walked(run):
     assert (order[0], order[-1], len(set(order))) == ("red-0", "blue-5", 8)
     brands = [int(each.split("-")[1]) % 2 for each in order]
     assert all(one != other for one, other in itertools.pairwise(brands))
+    code, _, err = run("playlist", "red-0", "--to", "red-0")
+    assert "begins and ends with 'red-0'; name another end" in err.replace("\n", " ")
     code, out, err = run("playlist", "red-0", "-k", 5, "--curve", "price=rise")
     assert "smoothness" in err
 
@@ -211,10 +213,16 @@ def test_what_nobody_clicked_is_placed_by_its_content(home, run):
         (("encode", "--only", "smell"), "--only is 'smell'"),
         (("encode", "--url", "ftp://x/"), "write scheme, host and path"),
         (("search",), "one of the three"),
-        (("search", "--picture", "nowhere.png"), "cannot be opened"),
+        (("search", "--picture", "nowhere.png"), "nowhere.png: it cannot be opened"),
+        (("search", "mug", "-k", 0), "Invalid value for '-k'"),
+        (("similar", "red-0", "-k", -3), "Invalid value for '-k'"),
         (("playlist", "red-0"), "run: momentary encode"),
         (("playlist", "red-0", "--apart", "brand"), "is not NAME=VALUE"),
         (("playlist", "red-0", "-k", 0), "length is 0"),
+        (("playlist", "red-0", "--apart", "brand=x"), "brand=x gives no whole number"),
+        (("dissect", "nowhere", "--labels", "none.csv"), "nowhere is no folder"),
+        (("dissect", ".", "--labels", "none.csv", "--to", "no/a.html"), "make it first"),
+        (("dissect", ".", "--labels", "n.csv", "--comparisons", 0), "Invalid value"),
         (("similar", "red-0"), "run: momentary train"),
     ],
 )

@@ -24,7 +24,7 @@ from momentary.cli_shared import (
     stderr,
     stdout,
 )
-from momentary.errors import SettingsError
+from momentary.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
     from momentary.data.workspace import Workspace
@@ -308,7 +308,7 @@ def playlist(
 
     try:
         config = PlaylistConfig(length=length, spread=spread)
-        gaps = {name: int(count) for name, count in map(_pair, apart or [])}
+        gaps = {name: _whole(name, count) for name, count in map(_pair, apart or [])}
     except ValueError as error:
         raise SettingsError(str(error)) from error
     with open_workspace(home) as workspace:
@@ -341,8 +341,10 @@ def dissect(
     to: Annotated[Path, typer.Option(help="The report, one HTML file.")] = Path("dissection.html"),
     label: Annotated[str, typer.Option(help="Column of labels.")] = "label",
     source: Annotated[str, typer.Option(help="Column that tells sources apart.")] = "source",
-    epochs: Annotated[int, typer.Option(help="Passes over the sounds.")] = 120,
-    comparisons: Annotated[int, typer.Option(help="Untrained and shuffled networks each.")] = 5,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the sounds.")] = 120,
+    comparisons: Annotated[
+        int, typer.Option(min=1, help="Untrained and shuffled networks each.")
+    ] = 5,
     seed: Annotated[int, typer.Option(help="Draws everything that chance decides.")] = 0,
     note: Annotated[
         list[str] | None,
@@ -363,6 +365,10 @@ def dissect(
     from momentary.encoders.spectrogram import MelConfig, band_edges_hz
     from momentary.models.audio_network import AudioNetworkConfig
 
+    if not folder.is_dir():
+        raise SettingsError(f"{folder} is no folder; name the one with the sounds.")
+    if not to.absolute().parent.is_dir():
+        raise SettingsError(f"{to} cannot be written: its folder is not there; make it first.")
     mel = MelConfig()
     with one_bar("dissect") as tell:
         limits = AudioLimits(excerpts=1)
@@ -499,7 +505,11 @@ def _seen(modality: Modality, file: Path, *, store: Path) -> dict[str, FloatArra
     from momentary.encoders.store import VectorStore
 
     limits = MediaLimits(folders=(file.absolute().parent,))
-    content = decoder(modality, limits=limits)(file.name, read_media(str(file), limits=limits))
+    try:
+        raw = read_media(str(file), limits=limits)
+        content = decoder(modality, limits=limits)(file.name, raw)
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from None
     encoders: dict[str, str] = {}
     if store.is_file():
         with VectorStore(store) as opened:
@@ -553,6 +563,12 @@ def _weight(text: str) -> tuple[str, float]:
             "at most 1000."
         )
     return name, weight
+
+
+def _whole(name: str, count: str) -> int:
+    if not count.isdecimal():
+        raise SettingsError(f"{name}={count} gives no whole number; write {name}=1, say.")
+    return int(count)
 
 
 def _pair(text: str) -> tuple[str, str]:

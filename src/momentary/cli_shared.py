@@ -30,7 +30,7 @@ Home = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Seed = Annotated[int, typer.Option(help="Draws everything that chance decides.")]
 Plain = Annotated[bool, typer.Option("--plain", help="Leave out what was learned from labels.")]
-Count = Annotated[int, typer.Option("-k", help="How many items.")]
+Count = Annotated[int, typer.Option("-k", min=1, help="How many items.")]
 
 
 def open_workspace(home: Path | None) -> Workspace:

@@ -63,7 +63,21 @@ def test_a_label_is_chosen_on_one_half_and_scored_on_the_other():
 def test_a_claim_takes_twice_the_best_comparison():
     assert supported(0.6, [0.1, 0.3])
     assert not supported(0.5, [0.1, 0.3])
-    assert not supported(0.0, [])
+    assert not supported(0.0, [0.0])
+    assert not supported(0.9, [])
+    found = recordings(np.random.default_rng(0))
+    with pytest.raises(DataError, match="comparisons is 0"):
+        dissect(found, config=SMALL, comparisons=0, rng=np.random.default_rng(0))
+
+
+def test_too_few_sounds_of_a_label_are_named_before_anything_is_trained():
+    few = recordings(np.random.default_rng(0), per_label=4, sources_per_label=4)
+
+    def told(_done, _total, _note):
+        raise AssertionError("something was trained")
+
+    with pytest.raises(DataError, match=r"bark has \d sounds? on one half"):
+        dissect(few, config=SMALL, rng=np.random.default_rng(0), progress=told)
 
 
 def test_sources_are_never_on_two_sides():

@@ -68,10 +68,7 @@ def areas(activity: FloatArray, positive: BoolArray) -> NDArray[np.float64]:
         raise DataError(
             f"{count} sounds of {len(positive)} are of the label; some must be, not all."
         )
-    ranks = scipy.stats.rankdata(activity, axis=0)
-    above = ranks[positive].sum(axis=0) - count * (count + 1) / 2
-    result: NDArray[np.float64] = above / (count * others)
-    return result
+    return _from_ranks(scipy.stats.rankdata(activity, axis=0), positive)
 
 
 def answers(activity: FloatArray, labels: IntArray, second_half: BoolArray) -> Answers:
@@ -85,9 +82,9 @@ def answers(activity: FloatArray, labels: IntArray, second_half: BoolArray) -> A
     Raises:
         DataError: If a label has too few sounds on a side.
     """
-    require_both_halves(labels, second_half)
-    first_half = ~second_half
     n_labels = int(labels.max()) + 1
+    require_both_halves(labels, second_half, names=[f"label {each}" for each in range(n_labels)])
+    first_half = ~second_half
     chosen_on = _areas_by_label(activity[first_half], labels[first_half], n_labels)
     scored_on = _areas_by_label(activity[second_half], labels[second_half], n_labels)
     units = np.arange(activity.shape[1])
@@ -103,37 +100,46 @@ def answers(activity: FloatArray, labels: IntArray, second_half: BoolArray) -> A
     )
 
 
-def require_both_halves(labels: IntArray, second_half: BoolArray) -> None:
+def require_both_halves(labels: IntArray, second_half: BoolArray, *, names: Sequence[str]) -> None:
     """Refuse halves on which not every label can be told from the others.
 
+    Args:
+        labels: From 0. Shape (sounds,).
+        second_half: The sounds to score on. Shape (sounds,).
+        names: Of the labels.
+
     Raises:
-        DataError: Naming the label by its number.
+        DataError: Naming the label.
     """
-    for label in range(int(labels.max()) + 1):
+    for label, name in enumerate(names):
         for half in (~second_half, second_half):
             count = int((labels[half] == label).sum())
             if count < _FEWEST:
                 raise DataError(
-                    f"label {label} has {count} sounds on one half of the held-out sources; it "
+                    f"{name} has {count} sounds on one half of the held-out sources; it "
                     f"needs {_FEWEST}. Add sources, or leave the label out."
                 )
 
 
 def supported(share: float, comparisons: Sequence[float]) -> bool:
-    """Whether a share of selective units is far beyond that of networks that learned nothing."""
-    return share > 0 and share >= TIMES_CHANCE * max(comparisons, default=0.0)
+    """Whether a share of selective units is far beyond that of networks that learned nothing.
+
+    Without such networks, nothing is.
+    """
+    return bool(comparisons) and share > 0 and share >= TIMES_CHANCE * max(comparisons)
 
 
 def _areas_by_label(activity: FloatArray, labels: IntArray, n_labels: int) -> NDArray[np.float64]:
     """Shape (labels, units)."""
     ranks = scipy.stats.rankdata(activity, axis=0)
-    result = np.empty((n_labels, activity.shape[1]))
-    for label in range(n_labels):
-        positive = labels == label
-        count = int(positive.sum())
-        above = ranks[positive].sum(axis=0) - count * (count + 1) / 2
-        result[label] = above / (count * (len(labels) - count))
-    return result
+    return np.stack([_from_ranks(ranks, labels == label) for label in range(n_labels)])
+
+
+def _from_ranks(ranks: NDArray[np.float64], positive: BoolArray) -> NDArray[np.float64]:
+    """The share of pairs in the right order. Shape (units,), from (sounds, units)."""
+    count = int(positive.sum())
+    above = ranks[positive].sum(axis=0) - count * (count + 1) / 2
+    return np.asarray(above / (count * (len(positive) - count)), dtype=np.float64)
 
 
 def _second_label(

@@ -69,7 +69,7 @@ def read_collection(
         file = (root / name).resolve()
         try:
             if not file.is_relative_to(root):
-                raise DataError("it leads out of the folder")
+                raise DataError("it leads out of the folder.")
             heard = read_sound(file, limits=limits).at(mel.rate_hz)[0]
         except DataError as error:
             set_aside.append(f"{name}: {error}")

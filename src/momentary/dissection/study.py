@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from momentary.dissection.selectivity import Answers, answers, supported
+from momentary.dissection.selectivity import Answers, answers, require_both_halves, supported
 from momentary.errors import DataError
 from momentary.models.audio_network import AudioNetwork, AudioNetworkConfig
 from momentary.types import BoolArray, FloatArray, IntArray, Progress, silent
@@ -123,18 +123,29 @@ def dissect(
 ) -> Study:
     """Train, compare, and find what every unit of the first and the top layer answers to.
 
+    Args:
+        recordings: Sounds with labels and sources.
+        config: Of the network.
+        comparisons: Untrained networks, and as many that learn shuffled labels; 1 or more.
+        rng: Draws the parts, the weights and the shuffles.
+        progress: Told after every network.
+
     Raises:
-        DataError: If fewer than two labels come from three sources or more.
+        DataError: If fewer than two labels come from three sources or more, or one of them has too
+            few sounds among those that are held out.
     """
+    if comparisons < 1:
+        raise DataError(
+            f"comparisons is {comparisons}; a claim takes at least 1 network of each kind to be "
+            "compared with, and 5 are usual."
+        )
     usable, left_out = _usable(recordings)
     parts = split_sources(usable, rng=rng)
     training = usable.take(np.flatnonzero(parts == 0))
     held_out = usable.take(np.flatnonzero(parts > 0))
     second_half = parts[parts > 0] == 2
-    untrained = replace(config, learning_rate=_NO_LEARNING, epochs=_NORMALISING_EPOCHS)
-    plan = [("trained", config, training.labels)]
-    plan += [("untrained", untrained, training.labels)] * comparisons
-    plan += [("shuffled", config, rng.permutation(training.labels)) for _ in range(comparisons)]
+    require_both_halves(held_out.labels, second_half, names=held_out.label_names)
+    plan = _plan(config, training.labels, comparisons, rng=rng)
     layers = (config.layers[0], config.layers[-1])
     shares: dict[str, dict[str, dict[str, list[float]]]] = {
         layer: {measure: {} for measure in ("maximum", "mean")} for layer in layers
@@ -210,6 +221,16 @@ def split_sources(recordings: Recordings, *, rng: np.random.Generator) -> IntArr
         wanted[part] -= counts
         parts[rows] = part
     return parts
+
+
+def _plan(
+    config: AudioNetworkConfig, labels: IntArray, comparisons: int, *, rng: np.random.Generator
+) -> list[tuple[str, AudioNetworkConfig, IntArray]]:
+    """The networks to train: what each is, its settings and the labels that it learns."""
+    untrained = replace(config, learning_rate=_NO_LEARNING, epochs=_NORMALISING_EPOCHS)
+    plan = [("trained", config, labels)]
+    plan += [("untrained", untrained, labels)] * comparisons
+    return plan + [("shuffled", config, rng.permutation(labels)) for _ in range(comparisons)]
 
 
 def _usable(recordings: Recordings) -> tuple[Recordings, list[str]]:

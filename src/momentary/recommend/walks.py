@@ -56,6 +56,10 @@ class Walk:
     def __post_init__(self) -> None:
         if self.curve is not None and self.curve[1] not in SHAPES:
             raise DataError(f"the curve is {self.curve[1]!r}; it may be {', '.join(SHAPES)}.")
+        if self.start == self.end:
+            raise DataError(
+                f"the list begins and ends with {self.start!r}; name another end, or none."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
