@@ -1,5 +1,7 @@
 """Content tells an item's factors; what is unknown is said to be."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -123,6 +125,52 @@ def test_confidence_falls_with_what_is_missing(world):
     assert model.confidence(half).shape == (20,)
     seen = model.confidence(part(world[0], np.arange(60))).mean()
     assert seen > model.confidence(content).mean()
+
+
+def test_what_an_item_lacks_is_guessed_from_its_likes(world):
+    # Tags name the taste and pictures show it under noise, so that tags are what counts.
+    _, visits, taste = world
+    rng = np.random.default_rng(3)
+    picture = rng.normal(size=(80, 12)).astype(np.float32) * 0.6
+    picture[:, 0] += taste * 2 - 1
+    tags = scipy.sparse.csr_array(np.eye(2, dtype=np.float32)[taste])
+    new = np.arange(60, 80)
+    whole = part({"picture": picture, "tags": tags}, new)
+    bare = {**whole, "tags": whole["tags"] * 0}
+    empty = {name: view * 0 for name, view in whole.items()}
+    own = np.arange(200)[:, None] % 2 == taste[None, new]
+    lead = {}
+    for lacking in ("nothing", "guessed"):
+        model, visitors = fitted(
+            ({"picture": picture, "tags": tags}, visits, taste),
+            lacking=lacking,
+            weights={"picture": 0.25},
+        )
+        scores = visitors @ model.predict(bare).T
+        lead[lacking] = scores[own].mean() - scores[~own].mean()
+        found = model.predict(whole), model.predict(empty), model.confidence(bare)
+        lead.setdefault("same", found)
+        for first, second in zip(lead["same"], found, strict=True):
+            np.testing.assert_array_equal(first, second)
+    assert lead["guessed"] > 1.5 * lead["nothing"] > 0
+
+
+def test_a_guess_comes_from_landmarks_that_have_what_is_lacking(world):
+    content, visits, taste = world
+    tags = content["tags"].toarray()
+    tags[:30] = 0
+    partly = {"text": content["text"], "tags": scipy.sparse.csr_array(tags)}
+    model, _ = fitted((partly, visits, taste), lacking="guessed")
+    again = ContentFactor.from_state(model.config, model.state())
+    bare = {"text": partly["text"], "tags": partly["tags"] * 0}
+    np.testing.assert_array_equal(again.predict(bare), model.predict(bare))
+    plain = ContentFactor.from_state(replace(model.config, lacking="nothing"), model.state())
+    # None of the likest may have any: then nothing is known, and nothing is guessed.
+    none = {"text": partly["text"], "tags": partly["tags"] * 0}
+    untold, _ = fitted((none, visits, taste), lacking="guessed")
+    told = ContentFactor.from_state(replace(untold.config, lacking="nothing"), untold.state())
+    np.testing.assert_array_equal(untold.predict(bare), told.predict(bare))
+    assert not np.allclose(plain.predict(bare), model.predict(bare), rtol=1e-3)
 
 
 def test_the_caller_is_told_what_does_not_fit(world):

@@ -25,6 +25,11 @@ small network g learns what to add, by a softmax over the dropped items d,
 u being the sum of the factors of the visitor's other items, and phi the leading principal
 directions of k.
 
+An item that lacks a view is like no other in it, so that less is predicted. Where views say much
+the same, such as a picture and a tag that names what it shows, k may instead be guessed: what an
+item lacks is then the mean of what those ten landmarks have that are likest in the views that it
+has, each counting as much as its likeness.
+
 Factors of the shrunken linear autoencoder are at `autoencoder_factors`; those of
 `models.factorization`, or the item embeddings of a session model, fit as well.
 """
@@ -54,6 +59,8 @@ Content = Mapping[str, View]
 _JITTER = 1e-6
 _SHORTEST = 1e-6
 _FOLDS = 5
+_GUESSED_FROM = 10
+_LEAST_WEIGHT = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +75,8 @@ class ContentFactorConfig:
         length_share: Q, by which predictions are lengthened again; p restores what was taken.
         count_power: An item with n events weighs n^power when factors are fitted.
         landmarks: Most items to compare with; the most clicked ones are taken.
+        lacking: What is said of a view that an item lacks when its factors are predicted:
+            "nothing", or what is "guessed" from the likest landmarks; see the module.
         loss: "squared" (the paper's), or "ranking", which goes on from it.
         directions: Principal directions that the network sees.
         hidden: Its width.
@@ -85,6 +94,7 @@ class ContentFactorConfig:
     length_share: float = 0.0
     count_power: float = 0.0
     landmarks: int = 4_000
+    lacking: Literal["nothing", "guessed"] = "nothing"
     loss: Literal["squared", "ranking"] = "squared"
     directions: int = 256
     hidden: int = 256
@@ -96,7 +106,7 @@ class ContentFactorConfig:
 
     def __post_init__(self) -> None:
         require_ranges(self, _RANGES)
-        require_choices(self, {"loss": ("squared", "ranking")})
+        require_choices(self, {"loss": ("squared", "ranking"), "lacking": ("nothing", "guessed")})
         negative = [name for name, weight in (self.weights or {}).items() if weight < 0]
         negative += [f"{a} x {b}" for a, b, weight in self.products if weight < 0]
         if negative:
@@ -230,7 +240,7 @@ class ContentFactor:
             DataError: If a view is missing or has another width.
         """
         learned = require_fitted(self._learned, self)
-        k = self._compare(content)
+        k = self._compare(content, guessed=self.config.lacking == "guessed")
         plain = self._lengthened(k @ learned.a + learned.mean)
         if not learned.network:
             return plain
@@ -243,7 +253,7 @@ class ContentFactor:
         mean `predict` is with the squared loss.
         """
         learned = require_fitted(self._learned, self)
-        k = self._compare(content)
+        k = self._compare(content, guessed=False)  # a guess is no knowledge
         explained = np.einsum("il,lm,im->i", k, learned.precision, k, optimize=True)
         unit = {name: _unit(view, learned.centers.get(name)) for name, view in content.items()}
         prior = self._self_similarities(unit)
@@ -294,7 +304,7 @@ class ContentFactor:
         )
         return model
 
-    def _compare(self, content: Content) -> FloatArray:
+    def _compare(self, content: Content, *, guessed: bool) -> FloatArray:
         learned = require_fitted(self._learned, self)
         for name, view in learned.landmarks.items():
             width = content[name].shape[1] if name in content else None
@@ -304,13 +314,20 @@ class ContentFactor:
                     "as when the model was fitted. Rows of zeros say that an item lacks it."
                 )
         unit = {name: _unit(content[name], learned.centers.get(name)) for name in learned.landmarks}
-        return self._similarities(unit, learned.landmarks)
+        single = _each(unit, learned.landmarks)
+        if guessed:
+            single = _guess(single, unit, learned.landmarks, weights=self.config.weights or {})
+        return self._joined(single)
 
     def _similarities(self, left: Content, right: Content) -> FloatArray:
         """The k of every pair. Shape (left items, right items)."""
+        _count(left), _count(right)
+        return self._joined(_each(left, right))
+
+    def _joined(self, single: Mapping[str, FloatArray]) -> FloatArray:
+        """K from the similarities in each view. Shape (left items, right items)."""
         weights = self.config.weights or {}
-        single = {name: _products(left[name], right[name]) for name in left}
-        k = np.ones((_count(left), _count(right)), dtype=np.float32)  # what all items share
+        k = np.ones_like(next(iter(single.values())))  # what all items share
         for name, each in single.items():
             if weights.get(name, 1.0):
                 k += np.float32(weights.get(name, 1.0)) * each
@@ -562,6 +579,46 @@ def _unit(view: View, center: FloatArray | None) -> View:
 def _products(left: View, right: View) -> FloatArray:
     found = left @ right.T
     return np.asarray(found.toarray() if scipy.sparse.issparse(found) else found, dtype=np.float32)
+
+
+def _each(left: Content, right: Content) -> dict[str, FloatArray]:
+    """Similarities by view. Shape (left items, right items) each."""
+    return {name: _products(left[name], right[name]) for name in left}
+
+
+def _guess(
+    single: Mapping[str, FloatArray],
+    items: Content,
+    landmarks: Content,
+    *,
+    weights: Mapping[str, float],
+) -> dict[str, FloatArray]:
+    """The similarities, with a guess in place of those of views that items lack.
+
+    Args:
+        single: Similarities by view. Shape (items, landmarks) each.
+        items: Views of length 1, or of zeros.
+        landmarks: The same.
+        weights: Of views in likeness; where the views of an item weigh nothing, all of them count.
+    """
+    there = {name: _squares(view) > 0 for name, view in items.items()}
+    # The least weight is for views that alone would count for nothing.
+    counting = {name: max(weights.get(name, 1.0), _LEAST_WEIGHT) for name in single}
+    likeness = np.sum([counting[name] * each for name, each in single.items()], axis=0)
+    found = dict(single)
+    for name, each in single.items():
+        lacking = np.flatnonzero(~there[name])
+        if not len(lacking):
+            continue
+        likest = np.where(_squares(landmarks[name]) > 0, np.maximum(likeness[lacking], 0), 0)
+        if likest.shape[1] > _GUESSED_FROM:
+            bar = -np.partition(-likest, _GUESSED_FROM - 1, axis=1)[:, [_GUESSED_FROM - 1]]
+            likest = np.where(likest >= bar, likest, 0)
+        shares = likest / np.maximum(likest.sum(axis=1, keepdims=True), 1e-30)
+        each = each.copy()
+        each[lacking] = shares @ _products(landmarks[name], landmarks[name])
+        found[name] = each
+    return found
 
 
 def _squares(view: View) -> FloatArray:

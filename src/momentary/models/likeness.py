@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 from momentary.errors import DataError
 from momentary.learn.bounds import require_ranges
 from momentary.learn.fitted import require_fitted
-from momentary.learn.torch_threads import one_torch_thread
 from momentary.types import FloatArray, IntArray, Progress, silent
 
 _UNKNOWN = -1
@@ -137,6 +136,9 @@ class Likeness:
         kinds |= values or {}
         centers = {name: _center(view) for name, view in views.items()}
         x = _joined(views, centers)
+        # A service that only asks what was learned does not pay for torch.
+        from momentary.learn.torch_threads import one_torch_thread
+
         with one_torch_thread():
             network = _train(
                 x,

@@ -161,6 +161,7 @@ def learn_placement(
             ridge=ridge,
             count_power=0.5,
             landmarks=_LANDMARKS,
+            lacking="guessed",
         )
         tried[ridge] = config, _calibrated(trial, known, config)
     config, found = max(tried.values(), key=lambda each: each[1].gain)
