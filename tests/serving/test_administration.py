@@ -1,3 +1,4 @@
+import asyncio
 import json
 from contextlib import closing
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from momentary.data.workspace import Workspace
 from momentary.errors import ArtifactError
 from momentary.models.artifact import Bundle, ModelStore, make
 from momentary.serving.audit import AuditLog
-from momentary.serving.models import last_good
+from momentary.serving.models import Models, last_good
 from momentary.settings import api_key_digest
 from momentary.types import Sessions
 from tests.serving.world import NOW_US, ask, ask_together, event, opened
@@ -70,6 +71,23 @@ def test_a_model_comes_to_work_and_is_taken_back(tmp_path, store):
     assert back[0]["aliases"] == ["prod"]
     assert back[1]["aliases"] == ["previous"]
     assert store.aliases() == {"prod": first, "previous": second}
+
+
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
+def test_workers_read_a_model_again_that_was_put_to_work_again(tmp_path, store):
+    first, second = store.versions()
+    adopted = []
+    with opened(tmp_path) as app, Workspace.open(tmp_path) as workspace:
+        models = Models(store, app.engine, workspace=workspace, adopt=adopted.append)
+        store.promote(second)
+        asyncio.run(models.follow("prod"))
+        assert (app.engine.model_version, len(adopted)) == (second, 1)
+        # What stands beside the model, such as a likeness, may be new.
+        asyncio.run(models.follow("prod"))
+        assert (app.engine.model_version, len(adopted)) == (second, 2)
+        store.promote(first, alias="candidate")
+        asyncio.run(models.follow("candidate"))
+        assert (app.engine.model_version, len(adopted)) == (second, 2)
 
 
 def test_a_candidate_waits(tmp_path, store):

@@ -109,7 +109,7 @@ class Administration:
         alias = request.path_params["alias"]
         found = await self._models.assign(alias, wanted)
         if self._member is not None:
-            await self._member.tell("model")
+            await self._member.tell("model", alias.encode())
         self._audit.record(caller, f"assign_{alias}", wanted, now_us=self._now_us())
         return answer(found)
 
@@ -155,8 +155,8 @@ class Administration:
             found = labelled({self._member.index: found, **others})
         return Response(found, media_type=None, headers={**HEADERS, "content-type": CONTENT_TYPE})
 
-    async def _follow_model(self, _what: bytes) -> bytes:
-        await self._models.follow()
+    async def _follow_model(self, what: bytes) -> bytes:
+        await self._models.follow(what.decode())
         return b""
 
     async def _let_go(self, _what: bytes) -> bytes:

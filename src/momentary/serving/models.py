@@ -197,11 +197,15 @@ class Models:
                 raise Problem(503, detail, headers=((b"retry-after", b"1"),)) from None
         return self.listed()
 
-    async def follow(self) -> None:
-        """Put to work what another worker of the service promoted, if it is not there already."""
+    async def follow(self, alias: str) -> None:
+        """Follow another worker of the service that gave an alias a version.
+
+        A model that is at work already is read again, as that worker did: what stands beside it,
+        such as a likeness, may be new.
+        """
         async with self._changing:
             version = self._store.aliases().get(PROD)
-            if version is not None and version != self._engine.model_version:
+            if alias == PROD and version is not None:
                 await self._bring(version)
 
     async def catch_up(self) -> None:
