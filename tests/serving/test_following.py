@@ -261,6 +261,71 @@ def test_what_a_script_promotes_in_a_folder_is_not_taken_back(shop, versions):
     assert shop[0][1].engine.model_version == versions[1]
 
 
+class Between:
+    """Lets something happen right after the next time that the aliases are read."""
+
+    def __init__(self, shared, happens):
+        self._shared, self._happens = shared, [happens]
+
+    def read(self):
+        found = self._shared.read()
+        if self._happens:
+            self._happens.pop()()
+        return found
+
+    def write(self, aliases):
+        return self._shared.write(aliases)
+
+
+def test_what_is_promoted_while_another_looks_is_not_taken_back(shop, versions, monkeypatch):
+    for version in versions:
+        copied(shop, version)
+    second_store = ModelStore(shop[1][0].models)
+    shared = shop[0][0].model_aliases
+
+    async def story(first, _second, look):
+        await first.put("/v1/models/prod", json={"version": versions[0]})
+        await look()
+        models = shop[1][1]._routes._following._models
+        # Another process of the second machine promotes.
+        between = Between(shared, lambda: promote(second_store, versions[1], shared))
+        monkeypatch.setattr(shop[1][0], "model_aliases", between)
+        await models.catch_up()
+        assert second_store.aliases()["prod"] == versions[1] == shared.read()[1]["prod"]
+        await models.catch_up()
+        assert shop[1][1].engine.model_version == versions[1]
+
+    told(shop, story)
+    assert second_store.aliases() == {"prod": versions[1], "previous": versions[0]}
+
+
+def test_who_looks_waits_for_a_promotion_of_its_own_process(shop, versions):
+    shared = shop[0][0].model_aliases
+    promote(ModelStore(shop[0][0].models), versions[0], shared)
+
+    async def story(first, _second, _look):
+        models = shop[0][1]._routes._following._models
+        await models.catch_up()
+        brought = []
+        bring = models._bring
+
+        async def slowly(version):
+            looks.append(asyncio.create_task(models.catch_up()))
+            await asyncio.sleep(0.05)
+            await bring(version)
+            brought.append(version)
+
+        looks = []
+        models._bring = slowly
+        answer = await first.put("/v1/models/prod", json={"version": versions[1]})
+        assert answer.status_code == 200
+        await asyncio.gather(*looks)
+        assert brought == [versions[1]]
+        assert shop[0][1].engine.model_version == versions[1]
+
+    told(shop, story)
+
+
 def test_a_silent_database_stops_nothing_and_is_named_once(shop, monkeypatch, caplog):
     async def story(first, second, look):
         await look()

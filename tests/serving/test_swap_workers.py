@@ -72,6 +72,15 @@ def port(tmp_path, versions):  # noqa: ARG001 - there must be models
             process.kill()
 
 
+@pytest.fixture
+def both(port):
+    """A connection to each worker."""
+    connections = worker_connections(port, 2)
+    yield connections
+    for each in connections:
+        each.close()
+
+
 def _wait(port, process):
     end = time.monotonic() + 60
     while True:
@@ -116,8 +125,7 @@ def _load(port):
             each.join()
 
 
-def test_models_are_changed_and_taken_back_under_load(port, versions):
-    both = worker_connections(port, 2)
+def test_models_are_changed_and_taken_back_under_load(port, both, versions):
     steps = [versions["b"], "previous", versions["b"], versions["a"], "previous"]
     at_work = ["b", "a", "b", "a", "b"]
     with _load(port) as answers:
@@ -134,8 +142,6 @@ def test_models_are_changed_and_taken_back_under_load(port, versions):
             for each in both:
                 _, now = said(each, "POST", "/v1/recommend", {"session_id": "own"})
                 assert now["model_version"] == versions[letter]
-    for each in both:
-        each.close()
     assert {status for status, _ in answers} == {200}
     letters = {version: letter for letter, version in versions.items()}
     for _, answer in answers:
@@ -146,10 +152,9 @@ def test_models_are_changed_and_taken_back_under_load(port, versions):
     assert {answer["model_version"] for _, answer in answers} == set(letters)
 
 
-def test_a_model_that_cannot_be_loaded_changes_no_workers_answers(tmp_path, port, versions):
+def test_a_model_that_cannot_be_loaded_changes_no_workers_answers(tmp_path, port, both, versions):
     broken = tmp_path / "models" / versions["b"] / "main.safetensors"
     broken.write_bytes(broken.read_bytes()[:-1] + b"x")
-    both = worker_connections(port, 2)
     with _load(port) as answers:
         while len(answers) < BETWEEN:
             time.sleep(0.005)
@@ -158,7 +163,5 @@ def test_a_model_that_cannot_be_loaded_changes_no_workers_answers(tmp_path, port
         enough = len(answers) + BETWEEN
         while len(answers) < enough:
             time.sleep(0.005)
-    for each in both:
-        each.close()
     found = {(status, each["model_version"], each["variant"]) for status, each in answers}
     assert found == {(200, versions["a"], "model")}

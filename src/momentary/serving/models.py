@@ -11,10 +11,10 @@ import msgspec
 
 from momentary.data.workspace import Workspace
 from momentary.encoders.store import FILE
-from momentary.errors import ArtifactError, MomentaryError
+from momentary.errors import ArtifactError, DataError, MomentaryError
 from momentary.models.artifact import PREVIOUS, PROD, Bundle, ModelStore, read_manifest
 from momentary.models.graphs import with_saved_graph
-from momentary.models.promotion import announce, note_seen, seen
+from momentary.models.promotion import adopt, announce, promote, seen
 from momentary.recommend.assembly import assemble
 from momentary.recommend.assortment import Assortment
 from momentary.recommend.pipeline import Recommender
@@ -186,13 +186,14 @@ class Models:
             try:
                 if alias == PROD:
                     await self._bring(version)
-                self._store.promote(version, alias=alias)
             except MomentaryError as error:
                 detail = f"{error} The model at work goes on answering."
                 raise Problem(409, detail, field="version") from None
             try:
-                await asyncio.to_thread(self._tell)
-            except MomentaryError as error:
+                await asyncio.to_thread(self._promote, version, alias)
+            except ArtifactError as error:
+                raise Problem(409, str(error), field="version") from None
+            except DataError as error:
                 detail = f"Done here, but other machines cannot be told ({error}); ask once more."
                 raise Problem(503, detail, headers=((b"retry-after", b"1"),)) from None
         return self.listed()
@@ -218,8 +219,10 @@ class Models:
             StorageError: If the database does not answer.
             DataError: If it takes nothing.
         """
-        revision, aliases = await asyncio.to_thread(self._workspace.model_aliases.read)
+        # Read in this one's turn: what was read before may have been changed by `assign` or
+        # `follow` meanwhile, and would take that back.
         async with self._changing:
+            revision, aliases = await asyncio.to_thread(self._workspace.model_aliases.read)
             if revision == 0:
                 return
             if revision == await asyncio.to_thread(seen, self._store):
@@ -231,7 +234,7 @@ class Models:
                 await self._try(version)
             else:
                 self.notes = ()
-            await asyncio.to_thread(self._copy, aliases, revision)
+            await asyncio.to_thread(self._adopt_aliases)
 
     async def _try(self, version: str) -> None:
         """Put a model to work that another machine promoted, if it is here."""
@@ -257,17 +260,11 @@ class Models:
             _LOGGER.warning("model %s was promoted elsewhere and is not taken: %s", version, why)
         self.notes = (note,)
 
-    def _copy(self, aliases: Mapping[str, str], revision: int) -> None:
-        """Let this machine's next start know the aliases of models that it has and can read."""
-        for alias in sorted(aliases, key=lambda each: each != PROD):
-            version = aliases[alias]
-            if alias == PROD and version != self._engine.model_version:
-                continue
-            known = (self._store.root / version / "manifest.json").is_file()
-            if known and self._store.aliases().get(alias) != version:
-                self._store.promote(version, alias=alias)
-        if not self.notes and seen(self._store) < revision:
-            note_seen(self._store, revision)
+    def _promote(self, version: str, alias: str) -> None:
+        promote(self._store, version, self._workspace.model_aliases, alias=alias)
+
+    def _adopt_aliases(self) -> None:
+        adopt(self._store, self._workspace.model_aliases, prod=self._engine.model_version)
 
     def _tell(self) -> None:
         announce(self._store, self._workspace.model_aliases)
