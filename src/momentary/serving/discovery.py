@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from momentary.data.baskets import Companion, bought_together
+from momentary.data.vocabulary import Vocabulary
 from momentary.data.workspace import Workspace
 from momentary.errors import DataError
 from momentary.recommend.finding import fused_hits
@@ -37,15 +38,26 @@ _LONGEST_QUERY = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Trend:
-    """What is wanted, and how often it was; without counts, what the model learned from says."""
+    """What is wanted, and how often it was.
+
+    Attributes:
+        made_s: When events were counted, by a clock that never goes back.
+        counts: Events by item in the last `days`.
+        before: Events by item in the days before those, where they count.
+        items: What `scores` are of.
+        learned: Whether nothing happened, so that what the model learned from says.
+    """
 
     made_s: float
-    scores: FloatArray
     counts: Mapping[str, int]
+    before: Mapping[str, int]
     days: int
+    items: Vocabulary
+    scores: FloatArray
+    learned: bool = False
 
     def reasons(self, item_id: str) -> tuple[str, ...]:
-        if not self.counts:
+        if self.learned:
             return ("popular in what the model learned from",)
         count = self.counts.get(item_id, 0)
         times = "once" if count == 1 else f"{count:,} times"
@@ -82,6 +94,8 @@ class Discovery:
         self._companions: OrderedDict[str, tuple[float, list[Companion]]] = OrderedDict()
         self._index: TextIndex | None = None
         self._indexing = asyncio.Lock()
+        self._meanwhile: dict[str, Item | None] | None = None
+        """What changed since the index that is being made began to read."""
 
     def routes(self) -> list[Route]:
         """What a program may ask."""
@@ -94,17 +108,15 @@ class Discovery:
 
     def changed(self, item_id: str, item: Item | None) -> None:
         """Let the next search know an item as the catalogue does now; None if it is gone."""
-        if self._index is None:
-            return
-        if item is None:
-            self._index.remove(item_id)
-        else:
-            self._index.put(item)
+        if self._meanwhile is not None:
+            self._meanwhile[item_id] = item
+        if self._index is not None:
+            _know(self._index, item_id, item)
 
     def changed_much(self) -> None:
         """Let the next search read the catalogue anew."""
         self.close()
-        self._index = None
+        self._index = self._meanwhile = None
 
     def close(self) -> None:
         """Let go of the index."""
@@ -152,10 +164,8 @@ class Discovery:
         if not text.strip() or len(text) > _LONGEST_QUERY:
             detail = f"q has {len(text)} characters; search for 1 to {_LONGEST_QUERY}."
             raise Problem(422, detail, field="q")
-        async with self._indexing:
-            if self._index is None:
-                self._index = await asyncio.to_thread(TextIndex, self._workspace.catalog.items())
-            words = self._index.search(text, limit=CANDIDATES)
+        index = await self._indexed()
+        words = index.search(text, limit=CANDIDATES)
         found, how = await self._found(text, words, k=CANDIDATES, likeness=likeness)
         return await self._arranged(found, wish, explain=wish.explain, likeness=how)
 
@@ -204,14 +214,30 @@ class Discovery:
         ]
         return found, None
 
+    async def _indexed(self) -> TextIndex:
+        """The index of the catalogue as it is now, whatever changes while it is being made."""
+        async with self._indexing:
+            while self._index is None:
+                meanwhile: dict[str, Item | None] = {}
+                self._meanwhile = meanwhile
+                try:
+                    made = await asyncio.to_thread(TextIndex, self._workspace.catalog.items())
+                finally:
+                    still, self._meanwhile = self._meanwhile is meanwhile, None
+                if not still:
+                    made.close()  # so much changed that it was made in vain
+                    continue
+                for item_id, item in meanwhile.items():
+                    _know(made, item_id, item)
+                self._index = made
+            return self._index
+
     async def _trend(self, request: Request, name: str) -> Response:
         caller_of(request).require("read")
         wish = self._wishes.of_query(request)
         trend = await self._current(name)
+        # From here to the list nothing is waited for, so that one model makes all of it.
         recommender = self._engine.recommender
-        if len(trend.scores) != len(recommender.items):
-            # Another model came to work in the meantime.
-            trend = await self._current(name, anew=True)
         scores = trend.scores
         rules = without_chance(wish.rules)
         k = min(wish.k, int(np.count_nonzero(scores)))
@@ -234,32 +260,66 @@ class Discovery:
             ]
         )
 
-    async def _current(self, name: str, *, anew: bool = False) -> _Trend:
+    async def _current(self, name: str) -> _Trend:
+        """What is wanted, over the items of the model that is at work on return."""
         now_s = self._clock_s()
         trend = self._trends.get(name)
-        if trend is None or anew or now_s - trend.made_s > _FRESH_S:
-            items, version = self._engine.recommender.items, self._engine.model_version
-            now_us = self._engine.now_us()
-            start_us = now_us - RECENT_DAYS * DAY_US
-            before_us = start_us - BEFORE_DAYS * DAY_US
-            count = self._engine.counts
-            if name == "popular":
-                week_us = now_us - BEFORE_DAYS * DAY_US
-                recent = await asyncio.to_thread(count, week_us, now_us)
-                scores = popular(recent, items=items)
-                if not scores.any():
-                    scores, recent = self._engine.popularity, {}
-            else:
-                recent = await asyncio.to_thread(count, start_us, now_us)
-                before = await asyncio.to_thread(count, before_us, start_us)
-                scores = trending(recent, before, items=items)
+        if trend is None or now_s - trend.made_s > _FRESH_S:
+            counts, before = await self._counted(name)
             days = BEFORE_DAYS if name == "popular" else RECENT_DAYS
-            trend = _Trend(made_s=now_s, scores=scores, counts=recent, days=days)
-            if version == self._engine.model_version:
-                self._trends[name] = trend
+            trend = self._scored(name, counts, before, made_s=now_s, days=days)
+        elif trend.items is not self._engine.recommender.items:
+            # Another model came to work, or new items did; what happened is counted already.
+            trend = self._scored(
+                name, trend.counts, trend.before, made_s=trend.made_s, days=trend.days
+            )
+        self._trends[name] = trend
         return trend
+
+    async def _counted(self, name: str) -> tuple[dict[str, int], dict[str, int]]:
+        """Events by item that make a trend, and those of the days before."""
+        count, now_us = self._engine.counts, self._engine.now_us()
+        if name == "popular":
+            return await asyncio.to_thread(count, now_us - BEFORE_DAYS * DAY_US, now_us), {}
+        start_us = now_us - RECENT_DAYS * DAY_US
+        recent = await asyncio.to_thread(count, start_us, now_us)
+        return recent, await asyncio.to_thread(count, start_us - BEFORE_DAYS * DAY_US, start_us)
+
+    def _scored(
+        self,
+        name: str,
+        counts: Mapping[str, int],
+        before: Mapping[str, int],
+        *,
+        made_s: float,
+        days: int,
+    ) -> _Trend:
+        """A trend over the items of the model at work."""
+        items = self._engine.recommender.items
+        if name == "popular":
+            scores = popular(counts, items=items)
+        else:
+            scores = trending(counts, before, items=items)
+        learned = name == "popular" and not scores.any()
+        return _Trend(
+            made_s=made_s,
+            counts=counts,
+            before=before,
+            days=days,
+            items=items,
+            scores=self._engine.popularity if learned else scores,
+            learned=learned,
+        )
 
     def _list(self, found: list[Recommendation]) -> Response:
         return answer(
             ListOut(model_version=self._engine.model_version, items=self._engine.named(found))
         )
+
+
+def _know(index: TextIndex, item_id: str, item: Item | None) -> None:
+    """Let an index know an item; None if it is gone."""
+    if item is None:
+        index.remove(item_id)
+    else:
+        index.put(item)
