@@ -23,7 +23,8 @@ from momentary.serving.looking import Looker
 from momentary.settings import ServeSettings
 from momentary.types import Item
 from tests.recommend.test_placed import catalogue, is_new
-from tests.serving.test_live_content import bundle, looked  # noqa: F401 - a fixture
+from tests.serving.test_live_content import bundle, looked, settled  # noqa: F401 - a fixture
+from tests.serving.world import event
 
 JSON = {"content-type": "application/json"}
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -175,6 +176,35 @@ def test_facts_that_are_known_cost_nothing(shop, monkeypatch):
         monkeypatch.setattr(type(own.engine), "refresh", lambda _, row: refreshed.append(row))
         await own._routes._following.look()
         assert refreshed == []
+
+    told(shop, story)
+
+
+def test_both_machines_move_a_new_item_by_the_clicks_of_either(shop):
+    async def story(first, second, look):
+        sent = base64.b64encode(b"g2").decode()
+        await first.put("/v1/items/new", json={"name": "New", "image_data": sent})
+        await look()
+        for visit in range(40):
+            client = (first, second)[visit % 2]
+            for item in (f"g0-{visit % 9:02d}", "new"):
+                click = event(f"c{visit}", item, timestamp=time.time())
+                assert (await client.post("/v1/events", json=click)).status_code == 200
+
+        async def counted():
+            for _, app in shop:
+                await app._routes._following.look()
+            seen = [await client.get("/v1/items/new/content") for client in (first, second)]
+            lists = [await listed(client, "g0-01", "g0-05") for client in (first, second)]
+            scores = [each["new"]["score"] for each in lists if "new" in each]
+            return (
+                [each.json()["visits"] for each in seen] == [40, 40]
+                and len(scores) == 2
+                and scores[0] == pytest.approx(scores[1], rel=1e-5)
+            )
+
+        # The first may be at it already when it is told to look.
+        await settled(counted)
 
     told(shop, story)
 

@@ -227,6 +227,18 @@ class EventLog:
         query = f"SELECT {_EVENT_COLUMNS} FROM events WHERE seq > ? AND seq <= ? ORDER BY seq"
         return [_event(row) for row in self._log.fetch(query, (after, until))]
 
+    def arrivals(self, after: int, *, start_us: int) -> Iterator[tuple[int, Event]]:
+        """Number and event of those with `after` < number and `start_us` <= time, by number.
+
+        May be called from any thread.
+        """
+        query = (
+            f"SELECT seq, {_EVENT_COLUMNS} FROM events WHERE seq > ? AND timestamp_us >= ? "
+            "ORDER BY seq"
+        )
+        for number, *row in self._log.stream(query, (after, start_us)):
+            yield number, _event(row)
+
     def count(self) -> int:
         """Events in the log."""
         return int(self._log.fetch("SELECT count(*) FROM events")[0][0])

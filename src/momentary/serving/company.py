@@ -1,9 +1,13 @@
-"""What visitors choose beside items that the model has not seen, as the events come in."""
+"""What visitors choose beside items that the model has not seen, as the events come in.
+
+It is counted by the log, which every process of a shop writes, so that all of them place a new
+item where the others do.
+"""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Container
+from collections import OrderedDict, deque
+from collections.abc import Callable, Container, Iterable, Iterator
 
 from momentary.recommend.placed import Company
 from momentary.serving.state import ID_COLUMNS, Key
@@ -12,6 +16,7 @@ from momentary.types import INTEREST_TYPES, Event
 _LATEST = 10
 _VISITS = 20_000
 _ITEMS = 50_000
+_LATE = 2_000
 _INTEREST = frozenset(INTEREST_TYPES)
 
 
@@ -28,6 +33,10 @@ class CompanyBook:
         self._idle_us = idle_us
         self._recent: OrderedDict[Key, tuple[int, list[str]]] = OrderedDict()
         self.companies: dict[str, Company] = {}
+
+    def concerns(self, event: Event) -> bool:
+        """Whether an event may change what is known of some new item."""
+        return bool(self.companies) or event.item_id not in self._known
 
     def see(self, event: Event) -> bool:
         """Count one event; True if it changed what is known of some new item."""
@@ -64,4 +73,53 @@ class CompanyBook:
                 beside = self.companies[other].beside
                 beside[item] = beside.get(item, 0) + 1
                 changed = True
+        return changed
+
+
+class CountedLog:
+    """Keeps a book by the log; each event counts once.
+
+    Args:
+        book: Is told of the events.
+        logged: Number and event of those with a later number, in their order; from any thread.
+        ordered: Whether a row that appears later has a higher number. If not, because transactions
+            overlap, the last 2,000 numbers are looked at again.
+
+    Attributes:
+        read: How far the log has been read.
+    """
+
+    def __init__(
+        self,
+        book: CompanyBook,
+        logged: Callable[[int], Iterator[tuple[int, Event]]],
+        *,
+        ordered: bool,
+    ) -> None:
+        self.book = book
+        self.read = 0
+        self._logged = logged
+        self._late = 0 if ordered else _LATE
+        self._near: deque[int] = deque(maxlen=2 * self._late)
+
+    def news(self) -> Iterator[tuple[int, Event]]:
+        """What was not counted yet; from any thread while nothing is counted."""
+        known = set(self._near)
+        for number, event in self._logged(max(self.read - self._late, 0)):
+            if number not in known:
+                yield number, event
+
+    def count(self, news: Iterable[tuple[int, Event]], *, until: int) -> bool:
+        """Count what is new; True if that changed what is known of some new item.
+
+        Args:
+            news: Number and event, by number.
+            until: Number of the last event before `news` were read.
+        """
+        changed = False
+        for number, event in news:
+            changed |= self.book.see(event)
+            self.read = max(self.read, number)
+            self._near.append(number)
+        self.read = max(self.read, until)
         return changed

@@ -29,7 +29,7 @@ from momentary.recommend.pipeline import Recommender
 from momentary.recommend.rules import Rules
 from momentary.recommend.tables import joined
 from momentary.recommend.walks import Walk, Walked, walk
-from momentary.serving.company import CompanyBook
+from momentary.serving.company import CompanyBook, CountedLog
 from momentary.serving.engine import Engine
 from momentary.serving.looking import Looker, Seen
 from momentary.serving.problems import Problem
@@ -109,7 +109,8 @@ class LiveContent:
         self.placed: Callable[[str], Awaitable[None]] | None = None
         """Told of every item that was looked at, so that the other workers may follow."""
         self._assortment: Assortment | None = None
-        self._book: CompanyBook | None = None
+        self._counted: CountedLog | None = None
+        self._counting = asyncio.Lock()
         self.adopt(assortment)
 
     @property
@@ -128,11 +129,8 @@ class LiveContent:
         if assortment is not None and assortment.trouble:
             _LOGGER.warning("%s", assortment.trouble)
         self._looker.models = {} if assortment is None else models_of(assortment.encoders)
-        self._book = None
-        if assortment is not None and assortment.placed is not None:
-            idle_us = self._settings.idle_s * 1_000_000
-            self._book = CompanyBook(assortment.bundle.items, idle_us=idle_us)
-        self._engine.watcher = self if self._book is not None else None
+        self._counted = self._uncounted()
+        self._engine.watcher = self if self._counted is not None else None
 
     def start(self) -> None:
         """Load the encoders, and count what is in the log, while requests are answered already."""
@@ -149,18 +147,38 @@ class LiveContent:
 
     def recorded(self, events: Sequence[Event]) -> None:
         """Events are on the disk; new items among them move soon."""
-        if self._book is None:
+        counted = self._counted
+        if counted is None or self._later is not None:
             return
-        changed = False
-        for event in events:
-            changed |= self._book.see(event)
-        if changed and self._later is None:
+        if any(counted.book.concerns(event) for event in events):
             loop = asyncio.get_running_loop()
             self._later = loop.call_later(_GATHER_S, self._gathered)
 
     def forgotten(self) -> None:
         """A person was erased: what they chose beside new items is counted anew."""
         self._spawn(self._recount())
+
+    async def count(self) -> None:
+        """Count what any process appended to the log since, and move the new items it concerns.
+
+        Raises:
+            StorageError: If the log cannot be read.
+        """
+        async with self._counting:
+            counted = self._counted
+            if counted is None:
+                return
+            last = self._engine.last_logged()
+            if last == counted.read:
+                return
+            if 0 < counted.read < last:
+                news = await asyncio.to_thread(lambda: list(counted.news()))
+                changed = counted is self._counted and counted.count(news, until=last)
+            else:
+                changed = await self._count_all()
+        if changed:
+            self._stale = True
+            await self._apply()
 
     async def put(self, item: Item, looked: Mapping[Modality, Seen]) -> None:
         """Look at an item; returns when it is placed, or after a second while it is looked at.
@@ -349,7 +367,7 @@ class LiveContent:
 
     def of_item(self, item_id: str) -> ItemContent:
         """What is known of an item's content."""
-        assortment, book = self._assortment, self._book
+        assortment, counted = self._assortment, self._counted
         views: tuple[str, ...] = ()
         placed = False
         if assortment is not None and assortment.index is not None:
@@ -357,7 +375,7 @@ class LiveContent:
                 parts = assortment.index.views_of(item_id)
                 views = tuple(sorted(parts))
             placed = assortment.placed is not None and item_id in assortment.placed
-        company = None if book is None else book.companies.get(item_id)
+        company = None if counted is None else counted.book.companies.get(item_id)
         names = {task.get_name() for task in self._tasks if not task.done()}
         return ItemContent(
             item_id=item_id,
@@ -377,22 +395,33 @@ class LiveContent:
         await self._looker.warm(wanted)
 
     async def _recount(self) -> None:
-        """Count the company of new items from the log, from its last months."""
-        assortment = self._assortment
-        if assortment is None or assortment.placed is None:
-            return
-        book = CompanyBook(assortment.bundle.items, idle_us=self._settings.idle_s * 1_000_000)
-        start_us = self._engine.now_us() - _REMEMBERED_US
-
-        def count() -> None:
-            for event in self._engine.logged(start_us):
-                book.see(event)
-
-        await asyncio.to_thread(count)
-        if assortment is self._assortment:
-            self._book = book
+        """Count the company of new items anew, from the log's last months."""
+        async with self._counting:
+            changed = await self._count_all()
+        if changed:
             self._stale = True
             await self._apply()
+
+    async def _count_all(self) -> bool:
+        """Count everything in a thread; False if another model came to work meanwhile."""
+        assortment, counted = self._assortment, self._uncounted()
+        if counted is None:
+            return False
+        last = self._engine.last_logged()
+        await asyncio.to_thread(lambda: counted.count(counted.news(), until=last))
+        if assortment is not self._assortment:
+            return False
+        self._counted = counted
+        return True
+
+    def _uncounted(self) -> CountedLog | None:
+        assortment = self._assortment
+        if assortment is None or assortment.placed is None:
+            return None
+        book = CompanyBook(assortment.bundle.items, idle_us=self._settings.idle_s * 1_000_000)
+        start_us = self._engine.now_us() - _REMEMBERED_US
+        logged = partial(self._engine.logged, start_us=start_us)
+        return CountedLog(book, logged, ordered=self._engine.ordered)
 
     async def _take_in(self, item: Item, looked: Mapping[Modality, Seen], *, turn: int) -> None:
         seen: dict[Modality, Seen] = {}
@@ -533,8 +562,7 @@ class LiveContent:
 
     def _gathered(self) -> None:
         self._later = None
-        self._stale = True
-        self._spawn(self._apply())
+        self._spawn(self.count())
 
     async def _apply(self) -> None:
         """Let the next answers know where the new items stand now."""
@@ -544,7 +572,8 @@ class LiveContent:
                 return
             self._stale = False
             version, table = self._engine.model_version, self._engine.recommender.table
-            companies = {} if self._book is None else dict(self._book.companies)
+            counted = self._counted
+            companies = {} if counted is None else dict(counted.book.companies)
             assortment.set_company(
                 {
                     item_id: replace(each, beside=dict(each.beside))

@@ -299,9 +299,18 @@ class Engine:
         if self.watcher is not None:
             self.watcher.forgotten()
 
-    def logged(self, start_us: int) -> Iterator[Event]:
-        """The events since a time, oldest first; from any thread."""
-        yield from self._log.read(start_us=start_us)
+    def last_logged(self) -> int:
+        """Number of the newest event in the log, whoever wrote it."""
+        return self._log.last()
+
+    @property
+    def ordered(self) -> bool:
+        """Whether an event that appears in the log later always has a higher number."""
+        return self._log.ordered
+
+    def logged(self, after: int, *, start_us: int) -> Iterator[tuple[int, Event]]:
+        """Number and event of those with a later number, since a time; from any thread."""
+        yield from self._log.arrivals(after, start_us=start_us)
 
     def counts(self, start_us: int, end_us: int) -> dict[str, int]:
         """Events of interest by item with `start_us` <= time < `end_us`; from any thread."""

@@ -3,8 +3,8 @@
 The workers of one service tell each other at once (`team`); a service on another machine, or a
 command, knows of none of them. So every process looks at the numbers of the revisions twice a
 second, in a thread, and reads what is new: items and their facts, the vectors of items that were
-looked at elsewhere, and which model answers. While the database is silent, everything goes on as
-it is.
+looked at elsewhere, which model answers, and what visitors chose beside new items. While the
+database is silent, everything goes on as it is.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ class Following:
             await self._follow_items(now.get(ITEMS.name, 0))
             await self._follow_vectors(now.get(item_vectors.TOPIC, 0))
             await self._follow_models(now.get(model_aliases.TOPIC, 0))
+            await self._content.count()
         except MomentaryError as error:
             if not self._silent:
                 _LOGGER.warning("what other machines change is not followed: %s", error)
