@@ -100,6 +100,15 @@ def largest(a: np.float32, b: np.float32) -> np.float32:
 
 
 @kernel
+def product(a: FloatArray, b: FloatArray) -> np.float32:
+    """The scalar product of two vectors of one width."""
+    total = np.float32(0)
+    for place in range(len(a)):
+        total += a[place] * b[place]
+    return total
+
+
+@kernel
 def softmax(scores: FloatArray, size: np.float32) -> None:
     """Turn scores, -inf among them, into shares of `size`, in place. Shape (scores,)."""
     top = scores[0]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from momentary.learn.arithmetic import kernel, largest
+from momentary.learn.arithmetic import kernel, largest, product
 from momentary.types import FloatArray, IntArray, Sessions
 
 LATEST = 15
@@ -69,21 +69,21 @@ def _say_row(  # noqa: PLR0917 - kernels are called by position
     mean, known = faded_mean(latest, vectors)
     for place in range(len(chosen)):
         vector, said = vectors[chosen[place]], out[place]
-        said[6] = _product(vector, vector) > np.float32(0.5)
+        said[6] = product(vector, vector) > np.float32(0.5)
         said[7] = known / max(size, 1)
         if said[6] == 0 or known == 0:
             continue
         highest, total = np.float32(-1), np.float32(0)
         for step in range(size):
             other = vectors[latest[size - 1 - step]]
-            if _product(other, other) < np.float32(0.5):
+            if product(other, other) < np.float32(0.5):
                 continue
-            near = _product(vector, other)
+            near = product(vector, other)
             highest = largest(highest, near)
             total += near
             if step < _LAST:
                 said[step] = near
-        said[3] = _product(vector, mean)
+        said[3] = product(vector, mean)
         said[4] = highest
         said[5] = total / known
 
@@ -95,12 +95,12 @@ def faded_mean(latest: IntArray, vectors: FloatArray) -> tuple[FloatArray, int]:
     weight, known = np.float32(1), 0
     for step in range(len(latest)):
         vector = vectors[latest[len(latest) - 1 - step]]
-        if _product(vector, vector) > np.float32(0.5):
+        if product(vector, vector) > np.float32(0.5):
             known += 1
             for j in range(len(vector)):
                 mean[j] += weight * vector[j]
         weight *= FADING
-    length = np.sqrt(_product(mean, mean)) + np.float32(1e-9)
+    length = np.sqrt(product(mean, mean)) + np.float32(1e-9)
     for j in range(len(mean)):
         mean[j] /= length
     return mean, known
@@ -114,11 +114,3 @@ def latest_means(  # noqa: PLR0917 - kernels are called by position
     for row in range(len(offsets) - 1):
         latest = items[max(offsets[row], offsets[row + 1] - LATEST) : offsets[row + 1]]
         out[row] = faded_mean(latest, vectors)[0]
-
-
-@kernel
-def _product(a: FloatArray, b: FloatArray) -> np.float32:
-    total = np.float32(0)
-    for place in range(len(a)):
-        total += a[place] * b[place]
-    return total

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from momentary.learn.arithmetic import kernel, largest
+from momentary.learn.arithmetic import kernel, largest, product
 from momentary.learn.content_evidence import A_STREAM, FADING, LATEST, say_content
 from momentary.learn.facts import (
     AHEAD,
@@ -419,22 +419,14 @@ def _say_near(  # noqa: PLR0917 - kernels are called by position
         vector, said = vectors[chosen[place]], features[place, :_NEAR]
         highest, total = np.float32(-1), np.float32(0)
         for step in range(min(size, LATEST)):
-            near = _product(vector, vectors[query[size - 1 - step]])
+            near = product(vector, vectors[query[size - 1 - step]])
             highest = max(highest, near)
             total += near
             if step < 3:
                 said[step] = near
-        said[3] = _product(vector, lately)
+        said[3] = product(vector, lately)
         said[4] = highest
         said[5] = total / min(size, LATEST)
-
-
-@kernel
-def _product(a: FloatArray, b: FloatArray) -> np.float32:
-    total = np.float32(0)
-    for place in range(len(a)):
-        total += a[place] * b[place]
-    return total
 
 
 @numba.njit(cache=True, nogil=True)

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from momentary.learn.arithmetic import kernel, sigmoid, tanh
+from momentary.learn.arithmetic import kernel, product, sigmoid, tanh
 from momentary.types import FloatArray
 
 _ONE = np.float32(1)
@@ -95,24 +95,16 @@ def _step_one(
         gates = b[j], b[units + j], b[2 * units + j]
         if len(w) > 0:
             gates = (
-                gates[0] + _product(w[j], x),
-                gates[1] + _product(w[units + j], x),
-                gates[2] + _product(w[2 * units + j], x),
+                gates[0] + product(w[j], x),
+                gates[1] + product(w[units + j], x),
+                gates[2] + product(w[2 * units + j], x),
             )
         else:
             gates = gates[0] + x[j], gates[1] + x[units + j], gates[2] + x[2 * units + j]
-        r = sigmoid(gates[0] + _product(u[j], hidden) + c[j])
-        z = sigmoid(gates[1] + _product(u[units + j], hidden) + c[units + j])
-        n = tanh(gates[2] + r * (_product(u[2 * units + j], hidden) + c[2 * units + j]))
+        r = sigmoid(gates[0] + product(u[j], hidden) + c[j])
+        z = sigmoid(gates[1] + product(u[units + j], hidden) + c[units + j])
+        n = tanh(gates[2] + r * (product(u[2 * units + j], hidden) + c[2 * units + j]))
         after[j] = n + z * (hidden[j] - n)
-
-
-@kernel
-def _product(a: FloatArray, b: FloatArray) -> np.float32:
-    total = np.float32(0)
-    for place in range(len(a)):
-        total += a[place] * b[place]
-    return total
 
 
 def glorot(rows: int, columns: int, rng: np.random.Generator) -> FloatArray:
