@@ -14,10 +14,8 @@ questions. A click is one visit through the whole blend, the quietest of several
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,12 +23,12 @@ import numpy as np
 from benchmarks.blend_click import TARGET_MS, rounds_of
 from benchmarks.ledger import Ledger
 from benchmarks.report import RESULTS, Row, data_folder, finish_part, sha256
+from benchmarks.seeded import Figures, asked_for, figures
 from benchmarks.session_features import (
     FILES,
     TEST_DAYS,
     TRAIN_DAYS,
     content_of,
-    figures,
     questions,
     ranks_of,
     recent,
@@ -45,7 +43,6 @@ from momentary.types import FloatArray, Sessions
 HOLDOUTS = (0.1, 0.2)
 BLENDS = {"blend without content": False, "blend with content": True}
 CLICKS = 100
-Found = Mapping[str, Mapping[str, float]]
 
 
 def blend(holdout: float, content: FloatArray | None) -> Hybrid:
@@ -102,7 +99,7 @@ def run(name: str, *, quick: bool, seeds: list[int], ledger: Ledger) -> list[Row
     content = content_of(dataset, split.train.items.ids)
     asked = questions(split, sessions=100 if quick else 1000)
     print(f"{name}: {len(train.items):,} training events, {len(asked):,} questions", flush=True)
-    runs: dict[str, list[Found]] = {"content_knn": []}
+    runs: dict[str, list[Figures]] = {"content_knn": []}
     for seed in seeds:
 
         def alone(seed: int = seed) -> dict[str, dict[str, float]]:
@@ -145,7 +142,7 @@ def peers_of(name: str) -> dict[str, tuple[str, float]]:
 
 
 def rows_of(
-    name: str, label: str, runs: list[Found], *, peers: Mapping[str, tuple[str, float]]
+    name: str, label: str, runs: list[Figures], *, peers: Mapping[str, tuple[str, float]]
 ) -> list[Row]:
     """Means over the seeds, by part of the questions."""
     rows = []
@@ -171,13 +168,8 @@ def rows_of(
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", nargs="+", default=list(FILES), choices=list(FILES))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--ledger", type=Path, help="where the figures of every fit are kept")
-    parser.add_argument("--quick", action="store_true", help="one seed, few questions; no file")
-    options = parser.parse_args()
-    seeds = options.seeds[:1] if options.quick else options.seeds
+    options = asked_for(__doc__, FILES, quick="one seed, few questions; no file")
+    seeds = options.seeds
     ledger = Ledger(options.ledger)
     for name in options.data:
         rows = run(name, quick=options.quick, seeds=seeds, ledger=ledger)

@@ -12,20 +12,18 @@ all fits take minutes. Learning rates are chosen on the last days of the trainin
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from benchmarks.ledger import Ledger
 from benchmarks.report import Row, data_folder, finish, sha256
+from benchmarks.seeded import asked_for, figures, rows_of
 from momentary.data import datasets
 from momentary.data.sessions import SessionLog, renumber_items
 from momentary.data.splits import Split, split_last_days
 from momentary.encoders.words import word_vectors
-from momentary.evaluation import metrics
 from momentary.evaluation.replay import Queries, ReplayConfig, next_item_queries, replay
 from momentary.models.artifact import make
 from momentary.models.feature_rnn import FeatureRNN, FeatureRNNConfig
@@ -146,16 +144,6 @@ def ranks_of(model: Model, asked: Queries) -> IntArray:
     return replay(model, asked, config=ReplayConfig(cutoffs=(20,), keep_lists=0)).ranks
 
 
-def figures(ranks: IntArray, rows: BoolArray) -> dict[str, float]:
-    """Recall and MRR over some of the questions."""
-    chosen = ranks[rows]
-    offsets = np.arange(len(chosen) + 1)
-    return {
-        "recall@20": float(metrics.recall(chosen, offsets, k=20).mean()),
-        "mrr@20": float(metrics.mrr(chosen, offsets, k=20).mean()),
-    }
-
-
 def fitted_ranks(
     label: str,
     settings: Mapping[str, Any],
@@ -264,27 +252,10 @@ def run(name: str, *, quick: bool, seeds: list[int], ledger: Ledger) -> list[Row
     return rows
 
 
-def rows_of(what: str, runs: list[dict[str, dict[str, float]]]) -> list[Row]:
-    """Means over the seeds, by the part of the questions."""
-    rows = []
-    for part, found in runs[0].items():
-        for metric in found:
-            values = np.array([each[part][metric] for each in runs])
-            spread = float(np.ptp(values)) if len(values) > 1 else None
-            named = f"{what}, {part}, {metric}"
-            rows.append(Row(what=named, value=float(values.mean()), spread=spread))
-    return rows
-
-
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", nargs="+", default=list(FILES), choices=list(FILES))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--ledger", type=Path, help="where the figures of every fit are kept")
-    parser.add_argument("--quick", action="store_true", help="one seed, one rate; no file")
-    options = parser.parse_args()
-    seeds = options.seeds[:1] if options.quick else options.seeds
+    options = asked_for(__doc__, FILES, quick="one seed, one rate; no file")
+    seeds = options.seeds
     ledger = Ledger(options.ledger)
     rows = [
         row

@@ -13,24 +13,22 @@ the order inside a session is arbitrary and says nothing.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.ledger import Ledger
 from benchmarks.report import Row, data_folder, finish, sha256
+from benchmarks.seeded import asked_for, figures, rows_of
 from momentary.data import datasets
 from momentary.data.sessions import SessionLog
 from momentary.data.splits import Split, split_last_days
-from momentary.evaluation import metrics
 from momentary.evaluation.replay import Queries, ReplayConfig, next_item_queries, replay
 from momentary.models.artifact import make
-from momentary.types import BoolArray, IntArray
+from momentary.types import IntArray
 
 DAY_US = 86_400_000_000
 NEURAL = {"batch_size": 64, "n_sample": 256, "epochs": 3}
@@ -123,16 +121,6 @@ def measured(
     return replay(model, asked, config=ReplayConfig(cutoffs=(20,), keep_lists=0)).ranks, spent
 
 
-def figures(ranks: IntArray, rows: BoolArray) -> dict[str, float]:
-    """Recall and MRR over some of the questions."""
-    chosen = ranks[rows]
-    offsets = np.arange(len(chosen) + 1)
-    return {
-        "recall@20": float(metrics.recall(chosen, offsets, k=20).mean()),
-        "mrr@20": float(metrics.mrr(chosen, offsets, k=20).mean()),
-    }
-
-
 def chosen_rate(
     kind: str, settings: Mapping[str, Any], split: Split, *, days: float, ledger: Ledger
 ) -> float:
@@ -197,30 +185,10 @@ def run(name: str, *, quick: bool, seeds: list[int], ledger: Ledger) -> list[Row
     return rows
 
 
-def rows_of(what: str, runs: list[dict[str, dict[str, float]]]) -> list[Row]:
-    """Means over the seeds."""
-    rows = []
-    for part, found in runs[0].items():
-        for metric in found:
-            values = np.array([each[part][metric] for each in runs])
-            spread = float(np.ptp(values)) if len(values) > 1 else None
-            rows.append(
-                Row(what=f"{what}, {part}, {metric}", value=float(values.mean()), spread=spread)
-            )
-    return rows
-
-
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", nargs="+", default=list(PLANS), choices=list(PLANS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--ledger", type=Path, help="where the figures of every fit are kept")
-    parser.add_argument(
-        "--quick", action="store_true", help="few visitors, one seed, one rate; no file"
-    )
-    options = parser.parse_args()
-    seeds = options.seeds[:1] if options.quick else options.seeds
+    options = asked_for(__doc__, PLANS, quick="few visitors, one seed, one rate; no file")
+    seeds = options.seeds
     ledger = Ledger(options.ledger)
     rows, digests = [], {}
     for name in options.data:
