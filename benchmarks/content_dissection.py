@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+import momentary.dissection.selectivity as selectivity
 import momentary.dissection.study as study
 import momentary.models.audio_network as audio_network
 from benchmarks.content_runs import kept
@@ -37,7 +38,7 @@ CAVEATS = (
 
 def run(cache: Path, *, seeds: tuple[int, ...] = (0, 1, 2)) -> None:
     """Measure, print and write the rows."""
-    collection = read(cache)
+    collection = read()
     found = {}
     for seed in seeds:
 
@@ -45,7 +46,7 @@ def run(cache: Path, *, seeds: tuple[int, ...] = (0, 1, 2)) -> None:
             return _measure(collection, seed=seed, report=cache / f"dissection-{seed}.html")
 
         what = f"dissection {AudioNetworkConfig()} seed {seed}"
-        found[seed] = kept(cache, what, measure, code=(study, audio_network))
+        found[seed] = kept(cache, what, measure, code=(study, selectivity, audio_network))
         print(f"seed {seed}: {found[seed]}", flush=True)
     rows = []
     for layer in ("dense2", "conv1"):
@@ -81,9 +82,8 @@ def run(cache: Path, *, seeds: tuple[int, ...] = (0, 1, 2)) -> None:
     finish_part("content", "dissection", rows, data=data, seeds=seeds)
 
 
-def read(cache: Path) -> Collection:
+def read() -> Collection:
     """The clips, unpacked for as long as they are read."""
-    del cache
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         with zipfile.ZipFile(data_folder() / "audio_esc10" / "clips.zip") as opened:
