@@ -180,6 +180,8 @@ def test_the_caller_is_told_what_does_not_fit(world):
     model, _ = fitted(world)
     with pytest.raises(DataError, match="'text' has width None"):
         model.predict({"tags": content["tags"]})
+    with pytest.raises(DataError, match=r"the views have \[1, 80\] items"):
+        model.predict({**content, "text": content["text"][:1]})
     wrong = ContentFactor(ContentFactorConfig(weights={"sound": 1.0}))
     with pytest.raises(DataError, match="view 'sound'"):
         wrong.fit(

@@ -321,7 +321,6 @@ class ContentFactor:
 
     def _similarities(self, left: Content, right: Content) -> FloatArray:
         """The k of every pair. Shape (left items, right items)."""
-        _count(left), _count(right)
         return self._joined(_each(left, right))
 
     def _joined(self, single: Mapping[str, FloatArray]) -> FloatArray:
@@ -582,7 +581,13 @@ def _products(left: View, right: View) -> FloatArray:
 
 
 def _each(left: Content, right: Content) -> dict[str, FloatArray]:
-    """Similarities by view. Shape (left items, right items) each."""
+    """Similarities by view. Shape (left items, right items) each.
+
+    Raises:
+        DataError: If the views of a side are not of the same items.
+    """
+    for content in (left, right):
+        _count(content)
     return {name: _products(left[name], right[name]) for name in left}
 
 
