@@ -1,5 +1,6 @@
 import asyncio
 import json
+import time
 from contextlib import closing
 from datetime import UTC, datetime
 
@@ -14,7 +15,7 @@ from momentary.models.artifact import Bundle, ModelStore, make
 from momentary.serving.audit import AuditLog
 from momentary.serving.models import Models, last_good
 from momentary.settings import api_key_digest
-from momentary.types import Sessions
+from momentary.types import Item, Sessions
 from tests.serving.world import NOW_US, ask, ask_together, event, opened
 
 pytestmark = pytest.mark.usefixtures("over_both")
@@ -78,7 +79,10 @@ def test_workers_read_a_model_again_that_was_put_to_work_again(tmp_path, store):
     first, second = store.versions()
     adopted = []
     with opened(tmp_path) as app, Workspace.open(tmp_path) as workspace:
-        models = Models(store, app.engine, workspace=workspace, adopt=adopted.append)
+        writing = asyncio.Lock()
+        models = Models(
+            store, app.engine, workspace=workspace, writing=writing, adopt=adopted.append
+        )
         store.promote(second)
         asyncio.run(models.follow("prod"))
         assert (app.engine.model_version, len(adopted)) == (second, 1)
@@ -88,6 +92,33 @@ def test_workers_read_a_model_again_that_was_put_to_work_again(tmp_path, store):
         store.promote(first, alias="candidate")
         asyncio.run(models.follow("candidate"))
         assert (app.engine.model_version, len(adopted)) == (second, 2)
+
+
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
+def test_facts_that_change_while_a_model_comes_to_work_count(tmp_path, store, monkeypatch):
+    first = store.versions()[0]
+    with opened(tmp_path) as app, Workspace.open(tmp_path) as workspace:
+        routes = app._routes
+        models = routes._models
+        table, reads = models._workspace.catalog.table, []
+
+        def slowly(ids):
+            found = table(ids)
+            reads.append(ids)
+            time.sleep(0.1)
+            return found
+
+        async def story():
+            monkeypatch.setattr(models._workspace.catalog, "table", slowly)
+            coming = asyncio.create_task(models._bring(first))
+            while len(reads) < 2:  # what the model was tried with, and the latest
+                await asyncio.sleep(0.001)
+            async with routes._changing("a"):
+                workspace.catalog.upsert([Item(item_id="a", name="Newer")])
+            await coming
+            assert app.engine.recommender.table.names[0] == "Newer"
+
+        asyncio.run(story())
 
 
 def test_a_candidate_waits(tmp_path, store):

@@ -17,7 +17,6 @@ from momentary.data.events import Erased
 from momentary.data.workspace import Workspace
 from momentary.errors import MomentaryError
 from momentary.models.artifact import ModelStore
-from momentary.recommend.assortment import Assortment
 from momentary.serving.audit import AuditLog
 from momentary.serving.engine import Engine
 from momentary.serving.http import read_body
@@ -43,7 +42,7 @@ class Administration:
         audit: Where actions are written down.
         settings: Limits, and how soon models must be trained anew after an erasure.
         now_us: The time now, in microseconds since 1970.
-        adopt: Told what a model that is put to work and the content make together.
+        models: The saved models.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class Administration:
         audit: AuditLog,
         settings: ServeSettings,
         now_us: Callable[[], int],
-        adopt: Callable[[Assortment], object] = lambda _: None,
+        models: Models,
     ) -> None:
         self._engine = engine
         self._workspace = workspace
@@ -62,16 +61,9 @@ class Administration:
         self._settings = settings
         self._now_us = now_us
         self._store = ModelStore(workspace.models)
-        self._models = Models(
-            self._store, engine, workspace=workspace, index=settings.index, adopt=adopt
-        )
+        self._models = models
         self._erasing = asyncio.Lock()
         self._member: Member | None = None
-
-    @property
-    def promoted(self) -> Models:
-        """The saved models."""
-        return self._models
 
     def routes(self) -> list[Route]:
         """What an admin may ask."""

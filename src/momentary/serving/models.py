@@ -123,6 +123,7 @@ class Models:
         store: Where they are saved.
         engine: Puts one to work.
         workspace: Whose catalogue and content it works with.
+        writing: Held while this process changes the catalogue.
         index: How its items are searched.
         adopt: Told what the model at work and the content make together.
     """
@@ -133,6 +134,7 @@ class Models:
         engine: Engine,
         *,
         workspace: Workspace,
+        writing: asyncio.Lock,
         index: IndexChoice = "auto",
         adopt: Callable[[Assortment], object] = lambda _: None,
     ) -> None:
@@ -140,6 +142,7 @@ class Models:
         self._index = index
         self._engine = engine
         self._workspace = workspace
+        self._writing = writing
         self._adopt = adopt
         self._changing = asyncio.Lock()
         self._again_s = 0.0
@@ -272,14 +275,17 @@ class Models:
     async def _bring(self, version: str) -> None:
         """Read a model, try it, and let it answer from the next tick on."""
         assortment, recommender, fallback = await asyncio.to_thread(self._read, version)
-        # The catalogue may have changed while the model was read; these are its latest facts.
-        table = self._workspace.catalog.table(list(recommender.items.ids))
-        self._engine.swap(
-            recommender.with_table(table),
-            model_version=version,
-            fallback=fallback.with_table(table),
-        )
-        self._adopt(assortment)
+        ids = list(recommender.items.ids)
+        # The catalogue may have changed while the model was read; these are its latest facts, and
+        # no other come between them and the model.
+        async with self._writing:
+            table = await asyncio.to_thread(self._workspace.catalog.table, ids)
+            self._engine.swap(
+                recommender.with_table(table),
+                model_version=version,
+                fallback=fallback.with_table(table),
+            )
+            self._adopt(assortment)
 
     def _read(self, version: str) -> tuple[Assortment, Recommender, Recommender]:
         bundle = self._store.load(version)

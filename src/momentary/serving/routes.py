@@ -17,6 +17,7 @@ from starlette.routing import Route
 from momentary.data.events import Exposure
 from momentary.data.workspace import Workspace
 from momentary.errors import DataError
+from momentary.models.artifact import ModelStore
 from momentary.recommend.assortment import Assortment
 from momentary.serving import docs, openapi, tracker
 from momentary.serving.access import ANYONE, Caller
@@ -28,6 +29,7 @@ from momentary.serving.discovery import Discovery
 from momentary.serving.engine import Engine, Question
 from momentary.serving.following import Following
 from momentary.serving.http import decoded, read_body
+from momentary.serving.models import Models
 from momentary.serving.problems import Problem, unfollowed
 from momentary.serving.queries import HEADERS, answer, caller_of, likeness_of
 from momentary.serving.rule_file import import_rules
@@ -99,22 +101,30 @@ class Routes:
         self._discovery = Discovery(
             engine, workspace, wishes=self._wishes, clock_s=time.monotonic, content=self._content
         )
+        self._writing = asyncio.Lock()
+        self._models = Models(
+            ModelStore(workspace.models),
+            engine,
+            workspace=workspace,
+            writing=self._writing,
+            index=settings.index,
+            adopt=self._content.adopt,
+        )
         self._administration = Administration(
             engine,
             workspace,
             audit=self._audit,
             settings=settings,
             now_us=engine.now_us,
-            adopt=self._content.adopt,
+            models=self._models,
         )
         self._document = _ENCODE(openapi.document())
-        self._writing = asyncio.Lock()
         self._following = Following(
             engine,
             workspace,
             discovery=self._discovery,
             content=self._content,
-            models=self._administration.promoted,
+            models=self._models,
             writing=self._writing,
         )
         self._member: Member | None = None
@@ -272,7 +282,7 @@ class Routes:
             model_version=self._engine.model_version,
             items=len(recommender.items),
             search=recommender.search,
-            notes=(*self._content.notes(), *self._administration.promoted.notes),
+            notes=(*self._content.notes(), *self._models.notes),
         )
         return answer(found)
 
