@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from momentary.errors import DataError, SettingsError, StorageError
+from momentary.serving import rule_routes
 from momentary.serving.problems import Problem
 from momentary.serving.rulebook import MOST, RuleBook
 from momentary.settings import ServeSettings
@@ -109,6 +110,30 @@ def test_a_running_service_follows_another_machine_within_a_second(tmp_path):
         status, found = asyncio.run(follow(one, two))
     assert status == 201
     assert len(found["items"]) == 3
+
+
+def test_a_look_that_fails_is_not_the_last_one(tmp_path, monkeypatch, caplog):
+    looked = []
+
+    def look(_book):
+        looked.append(1)
+        if len(looked) == 1:
+            raise ValueError("nobody thought of this")
+
+    monkeypatch.setattr(RuleBook, "look", look)
+    monkeypatch.setattr(rule_routes, "_LOOK_S", 0.01)
+
+    async def run(app):
+        app.start()
+        end_s = time.monotonic() + 30
+        while len(looked) < 3 and time.monotonic() < end_s:
+            await asyncio.sleep(0.01)
+        app.close()
+
+    with opened(tmp_path) as app:
+        asyncio.run(run(app))
+    assert len(looked) >= 3
+    assert "nobody thought of this" in caplog.text
 
 
 def test_a_file_of_rules_moves_into_the_database_once(tmp_path, caplog):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from momentary.serving.rulebook import (
 if TYPE_CHECKING:
     from momentary.serving.team import Handler, Member
 
+_LOGGER = logging.getLogger(__name__)
 _LOOK_S = 0.5
 """Two looks after what other machines stored, so that a change counts within a second."""
 
@@ -151,7 +153,11 @@ class RuleRoutes:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_S)
-            await asyncio.to_thread(self._book.look)
+            try:
+                await asyncio.to_thread(self._book.look)
+            except Exception:
+                # Whatever it was, the next change must be followed.
+                _LOGGER.exception("what other machines stored could not be followed")
 
     def _shown(self, name: str) -> RuleSetOut:
         written = self._book.rules(name)

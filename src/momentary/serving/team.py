@@ -22,6 +22,7 @@ import msgspec
 
 _LOGGER = logging.getLogger(__name__)
 _LARGEST = 4_000_000
+_ANSWER, _FAILED = "", "!"
 _FULL_S = 0.005
 PATIENCE_S = 60.0
 """How long a worker waits for the others to follow; a model may have to be read."""
@@ -33,7 +34,7 @@ class News(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         sender: Of the message.
         number: Names it among the sender's; an answer has the number of what it answers.
-        kind: Names the handler; "" for an answer.
+        kind: Names the handler; "" for an answer, "!" for one that says that the handler failed.
         what: Such as an item's id; of an answer, what the handler gave.
     """
 
@@ -150,8 +151,9 @@ class Member:
         self._inbox = inbox
         self._doors = doors
         self._handlers: Mapping[str, Handler] = {}
-        self._number = 0
-        self._answers: dict[int, dict[int, bytes]] = {}
+        # An answer to an earlier life of this worker is to no question of this one.
+        self._number = os.getpid() << 32
+        self._answers: dict[int, dict[int, bytes | None]] = {}
         self._complete: dict[int, asyncio.Future[None]] = {}
         self._following: set[asyncio.Task[None]] = set()
 
@@ -171,7 +173,8 @@ class Member:
         """Tell the others, and wait until they have followed.
 
         Returns:
-            What each of them answered; one that did not in time is missing, and the log says so.
+            What each of them answered; one that did not in time, or failed, is missing, and the
+            log says so.
         """
         self._number += 1
         number = self._number
@@ -190,7 +193,11 @@ class Member:
             _LOGGER.error("workers %s did not follow %r within %g s", late, kind, patience_s)
         finally:
             del self._complete[number]
-        return self._answers.pop(number)
+            found = self._answers.pop(number)
+        failed = sorted(index for index, answer in found.items() if answer is None)
+        if failed:
+            _LOGGER.error("workers %s failed to follow %r; they say why", failed, kind)
+        return {index: answer for index, answer in found.items() if answer is not None}
 
     async def _send(self, index: int, news: News) -> None:
         while True:
@@ -208,7 +215,7 @@ class Member:
                 news = _DECODE(self._inbox.recv(_LARGEST))
             except BlockingIOError:
                 return
-            if news.kind:
+            if news.kind not in (_ANSWER, _FAILED):
                 task = asyncio.get_running_loop().create_task(self._follow(news))
                 self._following.add(task)
                 task.add_done_callback(self._following.discard)
@@ -219,14 +226,16 @@ class Member:
         answers, complete = self._answers.get(news.number), self._complete.get(news.number)
         if answers is None or complete is None:
             return
-        answers[news.sender] = news.what
+        answers[news.sender] = None if news.kind == _FAILED else news.what
         if len(answers) == len(self._doors) - 1 and not complete.done():
             complete.set_result(None)
 
     async def _follow(self, news: News) -> None:
         try:
             found = await self._handlers[news.kind](news.what)
+            kind = _ANSWER
         except Exception:
             _LOGGER.exception("worker %d could not follow %r", self.index, news.kind)
-            return
-        await self._send(news.sender, News(self.index, news.number, "", found))
+            # Whoever told it need not wait until patience ends.
+            kind, found = _FAILED, b""
+        await self._send(news.sender, News(self.index, news.number, kind, found))

@@ -17,6 +17,7 @@ _LOGGER = logging.getLogger(__name__)
 _QUICK_S = 2.0
 _QUICK_DEATHS = 5
 _GRACE_S = 5.0
+_ORDERS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Workers:
@@ -89,20 +90,28 @@ class Workers:
     def _start(self, index: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
-        pid = os.fork()
-        if pid == 0:
-            os.close(self._keep)
-            self._be(index)
-        self._starts[index] += 1
-        self._of[pid] = index, time.monotonic()
+        # An order that came between the copy and the note of its name would never reach it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ORDERS)
+        try:
+            if self._ending:
+                return
+            pid = os.fork()
+            if pid == 0:
+                os.close(self._keep)
+                self._be(index)
+            self._starts[index] += 1
+            self._of[pid] = index, time.monotonic()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ORDERS)
 
     def _be(self, index: int) -> None:
         """Do the work of one process, and end it."""
         status = 1
         try:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in _ORDERS:
                 signal.signal(number, _leave)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ORDERS)
             self._work(index, self._starts[index], self._lifeline)
             status = 0
         except SystemExit as leaving:
