@@ -216,6 +216,7 @@ def test_when_the_commit_fails_nothing_has_happened(tmp_path, monkeypatch):
         after = _recommend(app, session_id="s")
 
     assert (failed.status_code, ready.status_code) == (503, 503)
+    assert failed.headers["retry-after"] == "1"
     assert "disk is full" not in failed.text
     assert _ids(after) == _ids(before)
     assert ready_again.status_code == 200

@@ -392,7 +392,7 @@ class Engine:
             _LOGGER.exception("the event log failed; %d requests are refused", len(jobs))
             self._writable = False
             detail = "The event log cannot be written; nothing was recorded. Try again later."
-            _refuse(jobs, 503, detail)
+            _refuse(jobs, 503, detail, headers=((b"retry-after", b"1"),))
         except Exception:
             _LOGGER.exception("%d requests failed", len(jobs))
             _refuse(jobs, 500, "The server failed and recorded nothing; its log says why.")
@@ -581,7 +581,13 @@ def _shelf(version: str, recommender: Recommender) -> str:
     return f"{version}/{hashlib.blake2b(ids, digest_size=8).hexdigest()}"
 
 
-def _refuse(jobs: Sequence[_Job], status: int, detail: str) -> None:
+def _refuse(
+    jobs: Sequence[_Job],
+    status: int,
+    detail: str,
+    *,
+    headers: tuple[tuple[bytes, bytes], ...] = (),
+) -> None:
     for job in jobs:
         if not job.done.done():
-            job.done.set_exception(Problem(status, detail))
+            job.done.set_exception(Problem(status, detail, headers=headers))
