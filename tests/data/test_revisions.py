@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from momentary.data import model_aliases
 from momentary.data.item_vectors import Kept
+from momentary.data.model_aliases import ModelAliases
 from momentary.data.workspace import Workspace
 from momentary.types import Item
 
@@ -72,6 +74,22 @@ def test_aliases_have_a_new_number_only_where_they_change(workspace):
     assert aliases.write({"prod": "m1"}) == 1
     assert aliases.write({"prod": "m2", "previous": "m1"}) == 2
     assert aliases.read() == (2, {"prod": "m2", "previous": "m1"})
+
+
+def test_what_another_machine_promotes_meanwhile_is_not_taken_for_known(workspace, monkeypatch):
+    aliases, read, meanwhile = workspace.model_aliases, model_aliases._read, []
+    aliases.write({"prod": "m1"})
+
+    def read_slowly(connection):
+        found = read(connection)
+        if not meanwhile:
+            meanwhile.append("m2")
+            ModelAliases(workspace.engine).write({"prod": "m2"})
+        return found
+
+    monkeypatch.setattr(model_aliases, "_read", read_slowly)
+    assert aliases.write({"prod": "m1"}) == 1
+    assert aliases.read() == (2, {"prod": "m2"})
 
 
 def test_a_table_tells_whether_it_holds_a_row(workspace):

@@ -63,8 +63,10 @@ class ModelAliases:
             DataError: The database takes nothing now.
         """
         with writing(self._engine) as connection:
+            # Read first: the number of what another machine writes meanwhile is not known here.
+            revision = topic_revision(connection, TOPIC)
             if _read(connection) == aliases:
-                return topic_revision(connection, TOPIC)
+                return revision
             revision = next_revision(connection, TOPIC)
             connection.execute(sa.delete(MODEL_ALIASES))
             rows = [{"alias": alias, "version": aliases[alias]} for alias in sorted(aliases)]
