@@ -57,7 +57,7 @@ REVISIONS = sa.Table(
     sa.Column("topic", sa.Text, primary_key=True),
     sa.Column("revision", sa.BigInteger, nullable=False),
 )
-"""How often what processes follow was changed: "items", "vectors", "models"."""
+"""How often what processes follow was changed: "items", "vectors", "models", "erasures"."""
 
 _OWN = ("deleted", "revision")
 _FIELDS = tuple(name for name in ITEMS.columns.keys() if name not in _OWN)  # noqa: SIM118

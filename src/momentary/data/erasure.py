@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import sqlalchemy as sa
 
+from momentary.data.catalog import next_revision, writing
 from momentary.data.events import Erased, EventLog, new_id
 from momentary.data.scratch import scratch
 from momentary.data.segments import ORDER, sweep_segments, sync_file, sync_folder
@@ -37,6 +38,9 @@ from momentary.data.workspace import (
 
 if TYPE_CHECKING:
     import duckdb
+
+TOPIC = "erasures"
+"""Has a new revision with each erasure, so that services on other machines forget, too."""
 
 _PENDING = "erasure.pending"
 _DAY_US = 86_400_000_000
@@ -135,6 +139,7 @@ def erase(
     Raises:
         ValueError: If the person has no id.
         SettingsError: If an import is running for too long.
+        DataError: If a database takes nothing; `finish_pending` goes on from there.
     """
     if not len(person):
         raise ValueError("nobody is named; give a person at least one id.")
@@ -147,6 +152,8 @@ def erase(
         gone = (erase_log or partial(_erase_log, workspace))(person)
         # What an import left half-done may hold anything; it is read again from its source.
         shutil.rmtree(workspace.root / "staging", ignore_errors=True)
+        with writing(workspace.engine) as database:
+            next_revision(database, TOPIC)
         (workspace.root / _PENDING).unlink()
         sync_folder(workspace.root)
     return Receipt(

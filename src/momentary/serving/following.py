@@ -3,8 +3,9 @@
 The workers of one service tell each other at once (`team`); a service on another machine, or a
 command, knows of none of them. So every process looks at the numbers of the revisions twice a
 second, in a thread, and reads what is new: items and their facts, the vectors of items that were
-looked at elsewhere, which model answers, and what visitors chose beside new items. While the
-database is silent, everything goes on as it is.
+looked at elsewhere, which model answers, and what visitors chose beside new items. Where a person
+was erased, the visits in memory are let go of. While the database is silent, everything goes on as
+it is.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from momentary.data import item_vectors, model_aliases
+from momentary.data import erasure, item_vectors, model_aliases
 from momentary.data.catalog import ITEMS, Changes
 from momentary.data.workspace import Workspace
 from momentary.errors import MomentaryError
@@ -58,6 +59,7 @@ class Following:
         self._items = engine.recommender.table.revision
         self._vectors = -1
         self._aliases = -1
+        self._erasures = -1
         self._silent = False
         self._watching: asyncio.Task[None] | None = None
 
@@ -74,6 +76,7 @@ class Following:
         """Follow what changed since the last look."""
         try:
             now = await asyncio.to_thread(self._workspace.catalog.revisions)
+            self._follow_erasures(now.get(erasure.TOPIC, 0))
             await self._follow_items(now.get(ITEMS.name, 0))
             await self._follow_vectors(now.get(item_vectors.TOPIC, 0))
             await self._follow_models(now.get(model_aliases.TOPIC, 0))
@@ -92,6 +95,12 @@ class Following:
                 await self.look()
             except Exception:
                 _LOGGER.exception("what other machines changed could not be followed")
+
+    def _follow_erasures(self, revision: int) -> None:
+        """Forget whom another machine erased; what was erased before the first look is not here."""
+        if self._erasures not in (-1, revision):
+            self._engine.let_go()
+        self._erasures = revision
 
     async def _follow_items(self, revision: int) -> None:
         if self._items < 0:
