@@ -4,6 +4,7 @@ import signal
 from contextlib import ExitStack, closing
 
 import pytest
+import redis
 
 from momentary.data.vocabulary import Vocabulary
 from momentary.errors import SettingsError
@@ -170,6 +171,25 @@ def test_erasing_leaves_no_visit_and_none_comes_back(workers, log, redis_server)
     two.publish()
     two.trim()
     assert _tick(one, log) == ()
+
+
+def test_many_visits_are_erased_in_few_journeys(workers, log, redis_server, monkeypatch):
+    one = workers()
+    for number in range(30):
+        session = f"s{number}"
+        event = _click("i1", session)
+        _tick(one, log, event, keys=[("session_id", session)])
+    journeys, unlink = [], redis.Redis.unlink
+
+    def counted(client, *names):
+        journeys.append(len(names))
+        return unlink(client, *names)
+
+    monkeypatch.setattr(redis.Redis, "unlink", counted)
+    one.clear(Vocabulary(ITEMS), version="v1")
+    assert sum(journeys) == 30
+    assert len(journeys) == 1
+    assert redis_server.say("KEYS", "*").count(b"momentary:") == 1  # the epoch
 
 
 def test_the_ids_are_not_in_redis(workers, log, redis_server):

@@ -12,6 +12,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -321,8 +322,9 @@ class SharedVisits:
         """Delete what the last epoch left; it counts no more, but it tells of somebody."""
         try:
             names = self._redis.scan_iter(match=f"{self._prefix}*", count=_SCAN_AT_ONCE)
-            for name in names:
-                if not name.endswith(b":epoch"):
-                    self._redis.unlink(name)
+            gone = (name for name in names if not name.endswith(b":epoch"))
+            # Many in one journey: requests wait for this.
+            while part := list(islice(gone, _SCAN_AT_ONCE)):
+                self._redis.unlink(*part)
         except (redis.RedisError, OSError) as error:
             _LOGGER.warning("visits stay in Redis for %d s at most: %s", self._ttl_s, error)
