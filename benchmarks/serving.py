@@ -39,6 +39,7 @@ from momentary.recommend.pipeline import top
 FLOOR = "bare scoring, measured in this run"
 _MOST = 32
 _PER_S = 2_000
+_BASKETS = 50
 _CONNECTIONS = (8, 12, 16, 24)
 """Asked with, besides `_MOST`: with fewer, a tick is shorter and gains less."""
 
@@ -435,18 +436,49 @@ def starts(home: Path, *, items: int, runs: int = 3) -> list[Row]:
     return [_lower(what, statistics.median(taken), 2, unit="s")]
 
 
+def clicks_count(home: Path, *, items: int, visits: int = 50) -> list[Row]:
+    """Whether a click changes the answer to the request that brings it, and is in the next one.
+
+    Each new visit asks without a click, with one, and again without: the second answer must differ
+    from the first, and the third be the second.
+    """
+    changed = kept = 0
+    rng = np.random.default_rng(5)
+    with Service(home) as service:
+        for number in range(visits):
+            session = f"visit-{10**7 + number}"
+            event = click(10**9 + number, item=int(rng.integers(items)), session=10**7 + number)
+            bodies = ({}, {"event": event}, {})
+            before, at_once, after = (
+                service.ask("POST", "/v1/recommend", {"session_id": session, "k": 20, **body})
+                for body in bodies
+            )
+            changed += at_once[1]["items"] != before[1]["items"]
+            kept += at_once[1]["items"] == after[1]["items"]
+    at = f"{items:,} items, {visits} clicks, each in a request for a list:"
+    return [
+        Row(what=f"{at} answers that knew theirs", value=changed, target=visits),
+        Row(what=f"{at} that the next answer knew, too", value=kept, target=visits),
+    ]
+
+
 def swapped(home: Path, versions: list[str], *, items: int, swaps: int = 6) -> list[Row]:
     """Two models take turns while visitors ask."""
     statuses: Counter[int] = Counter()
     served: Counter[str] = Counter()
+    lists: dict[tuple[int, str], set[str]] = {}
     stop = threading.Event()
 
     def ask(service: Service, seed: int) -> None:
         rng = np.random.default_rng(seed)
         while not stop.is_set():
-            body = {"items": [f"item-{rng.integers(items)}"], "k": 5}
+            # Few baskets, so that each is asked about often, of both models.
+            item = int(rng.integers(min(items, _BASKETS)))
+            body = {"items": [f"item-{item}"], "k": 5}
             status, answer = service.ask("POST", "/v1/recommend", body)
             statuses[status] += 1
+            listed = " ".join(each["item_id"] for each in answer.get("items", ()))
+            lists.setdefault((item, str(answer.get("model_version"))), set()).add(listed)
             served[f"{answer.get('model_version')} {answer.get('variant')}"] += 1
 
     with Service(home) as service:
@@ -464,11 +496,17 @@ def swapped(home: Path, versions: list[str], *, items: int, swaps: int = 6) -> l
             each.join()
     failed = statuses.total() - statuses[200]
     fallback = sum(count for name, count in served.items() if not name.endswith(" model"))
+    # One model lists the same for a basket whenever it is asked, and the two list otherwise.
+    mixed = sum(len(each) - 1 for each in lists.values())
+    both = [[lists.get((item, each), set()) for each in versions] for item in range(_BASKETS)]
+    differ = sum(bool(one) and bool(other) and one.isdisjoint(other) for one, other in both)
     return [
         Row(what=f"{swaps} hot swaps under load: answers", value=statuses[200]),
         _lower("hot swaps under load: failed requests", failed, 0),
         _lower("hot swaps under load: answers of the fallback", fallback, 0),
         Row(what="hot swaps under load: models that answered", value=len(served), target=2),
+        _lower("hot swaps under load: lists of one model that differ, or mix two", mixed, 0),
+        Row(what="hot swaps under load: baskets that the two models list otherwise", value=differ),
     ]
 
 
@@ -520,6 +558,7 @@ def main() -> None:
         note(starts(home, items=options.items))
         note(main_load(home, items=options.items, seconds=options.seconds))
         note(two_workers(home, items=options.items, seconds=options.seconds))
+        note(clicks_count(home, items=options.items))
         note(swapped(home, versions, items=options.items))
         for items in options.large:
             print(f"a simulated shop of {items:,} items", flush=True)
