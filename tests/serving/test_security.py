@@ -258,10 +258,10 @@ def test_a_request_that_never_ends_is_let_go_while_others_are_served(tmp_path, s
     good = HEAD + b"content-length: %d\r\n\r\n" % len(click) + click
 
     async def run(app):
-        async with _listening(app, 0.4) as port:
+        async with _listening(app, 1) as port:
             slow = asyncio.create_task(_answer(port, start))
             await asyncio.sleep(0.1)
-            served = await _answer(port, good, wait_s=3)
+            served = await _answer(port, good)
             return await slow, served
 
     with opened(tmp_path) as app:
@@ -273,7 +273,7 @@ def test_a_request_that_never_ends_is_let_go_while_others_are_served(tmp_path, s
 
 def test_a_connection_may_stay_open_between_requests_and_is_watched_again(tmp_path):
     async def run(app):
-        async with _listening(app, 0.4) as port:
+        async with _listening(app, 1) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             answers = []
             for _ in range(3):

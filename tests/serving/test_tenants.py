@@ -245,15 +245,18 @@ def test_no_request_of_one_tenant_touches_what_another_has(asks, served, shown, 
 )
 @pytest.mark.usefixtures("shown")
 def test_answers_take_as_long_whether_another_tenant_knows_the_name_or_not(asks, path):
-    times = {"northern": [], "northless": []}
-    for turn in range(160):
-        # In turns, and in both orders, so that a busy machine slows both alike.
-        for name in sorted(times, reverse=bool(turn % 2)):
-            start_s = time.perf_counter()
-            asks("south", "GET", path.format(name))
-            times[name].append(time.perf_counter() - start_s)
-    # With no difference, chance gives less than this once in ten thousand times.
-    assert mannwhitneyu(times["northern"][10:], times["northless"][10:]).pvalue > 1e-4
+    def chance():
+        times = {"northern": [], "northless": []}
+        for turn in range(160):
+            # In turns, and in both orders, so that a busy machine slows both alike.
+            for name in sorted(times, reverse=bool(turn % 2)):
+                start_s = time.perf_counter()
+                asks("south", "GET", path.format(name))
+                times[name].append(time.perf_counter() - start_s)
+        return mannwhitneyu(times["northern"][10:], times["northless"][10:]).pvalue
+
+    # With no difference, less than this comes once in ten thousand times: twice in a row, never.
+    assert chance() > 1e-4 or chance() > 1e-4
 
 
 def test_the_key_chooses_and_nothing_else_does(asks, served, keys):
