@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +23,7 @@ from momentary.encoders.media import MediaLimits
 from momentary.encoders.protocol import MODALITIES, Modality
 from momentary.encoders.store import FILE, VectorStore
 from momentary.encoders.text import item_text
-from momentary.errors import DataError, MomentaryError
+from momentary.errors import DataError, MomentaryError, StorageError
 from momentary.recommend.alike import items_like
 from momentary.recommend.assortment import Assortment
 from momentary.recommend.finding import MEANINGLESS, found_by_content
@@ -41,6 +43,9 @@ _LOGGER = logging.getLogger(__name__)
 _NO_GRAPH = "The model's graph is not at work, so lists come from the exact search."
 _WAIT_S = 0.9
 _MOST_WAITING = 32
+MOST_SENT_BYTES = 64_000_000
+"""Of pictures and sounds that wait to be looked at; one that is larger waits alone."""
+
 _GATHER_S = 0.3
 _REMEMBERED_US = 90 * 86_400 * 1_000_000
 _VIEWS: Mapping[Modality, tuple[str, ...]] = {
@@ -105,6 +110,8 @@ class LiveContent:
         self._aside: dict[str, dict[str, str]] = {}
         self._revisions: dict[str, int] = {}
         self._stale = False
+        self._sent_bytes = 0
+        self._coming: set[object] = set()
         self._later: asyncio.TimerHandle | None = None
         self.placed: Callable[[str], Awaitable[None]] | None = None
         """Told of every item that was looked at, so that the other workers may follow."""
@@ -180,19 +187,35 @@ class LiveContent:
             self._stale = True
             await self._apply()
 
-    async def put(self, item: Item, looked: Mapping[Modality, Seen]) -> None:
+    @contextmanager
+    def room(self) -> Iterator[object]:
+        """Keep a place for one more item to look at, before anything is written of it.
+
+        Raises:
+            Problem: 429 while many are being looked at.
+        """
+        waiting = len(self._coming) + sum(1 for task in self._tasks if not task.done())
+        if waiting >= _MOST_WAITING:
+            detail = f"{waiting} items are being looked at; put this one again in a moment."
+            raise Problem(429, detail, headers=((b"retry-after", b"1"),))
+        place = object()
+        self._coming.add(place)
+        try:
+            yield place
+        finally:
+            self._coming.discard(place)
+
+    async def put(self, item: Item, looked: Mapping[Modality, Seen], *, place: object) -> None:
         """Look at an item; returns when it is placed, or after a second while it is looked at.
 
         Args:
             item: Which; the catalogue knows it already.
             looked: What was sent with it and looked at already.
+            place: From `room`.
         """
         if not self.on:
             return
-        waiting = sum(1 for task in self._tasks if not task.done())
-        if waiting >= _MOST_WAITING:
-            detail = f"{waiting} items are being looked at; the item is kept, put it again later."
-            raise Problem(429, detail, headers=((b"retry-after", b"1"),))
+        self._coming.discard(place)  # the task stands for it now
         turn = self._turns[item.item_id] = self._turns.get(item.item_id, 0) + 1
         task = self._spawn(self._take_in(item, looked, turn=turn), name=f"item {item.item_id}")
         await asyncio.wait([task], timeout=_WAIT_S)
@@ -235,18 +258,19 @@ class LiveContent:
             return
         known = self._revisions
         news = [each for each, revision in changed.items() if revision > known.get(each, 0)]
-        placed = False
-        for item_id in news:
-            placed |= await asyncio.to_thread(self._receive, assortment, item_id)
-        if placed:
-            self._stale = True
+        try:
+            for item_id in news:
+                await self._take(assortment, item_id, revision=changed[item_id])
+        finally:
+            # What could not be read comes again; what was taken in need not wait for it.
             await self._apply()
 
     async def see(self, modality: Modality, content: bytes, *, field: str) -> Seen:
         """What the encoders say of something that was sent.
 
         Raises:
-            Problem: 422 if it cannot be used, or nothing is compared by content.
+            Problem: 422 if it cannot be used, or nothing is compared by content; 429 while what
+                was sent before fills the memory that there is for it.
         """
         if not self.on:
             detail = (
@@ -254,7 +278,15 @@ class LiveContent:
                 "train, and start it again."
             )
             raise Problem(422, detail, field=field)
-        seen = await self._looker.look(modality, content)
+        size = len(content)
+        if self._sent_bytes and self._sent_bytes + size > MOST_SENT_BYTES:
+            detail = f"{self._sent_bytes} bytes wait to be looked at; send {field} again later."
+            raise Problem(429, detail, field=field, headers=((b"retry-after", b"1"),))
+        self._sent_bytes += size
+        try:
+            seen = await self._looker.look(modality, content)
+        finally:
+            self._sent_bytes -= size
         if seen.reason:
             raise Problem(422, f"{field} cannot be used: {seen.reason}", field=field)
         return seen
@@ -481,15 +513,16 @@ class LiveContent:
             for name, (version, vector) in found.items()
         }
         self._store(item.item_id, kept)
+        revision = 0
         try:
             revision = self._workspace.item_vectors.put(item.item_id, kept)
         except DataError:
             _LOGGER.exception("other machines do not hear of item %r", item.item_id)
-        else:
-            self._revisions[item.item_id] = revision
         row = self._workspace.catalog.table([item.item_id])
         with self._lock:
-            return assortment.put(item, {name: each for name, (_, each) in found.items()}, row)
+            placed = assortment.put(item, {name: each for name, (_, each) in found.items()}, row)
+        self._know(item.item_id, revision)
+        return placed
 
     def _store(self, item_id: str, kept: Mapping[str, Kept]) -> None:
         """Let an item have these vectors, and no others, on this machine."""
@@ -503,6 +536,24 @@ class LiveContent:
                 names = [(item_id, each.content)]
                 store.put(each.encoder, vectors={each.content: vector}, names=names)
 
+    async def _take(self, assortment: Assortment, item_id: str, *, revision: int) -> None:
+        """Take in one item of another machine, unless something is wrong with it for good.
+
+        Raises:
+            StorageError: If a database does not answer; the item is tried again.
+        """
+        try:
+            if await asyncio.to_thread(self._receive, assortment, item_id):
+                self._stale = True
+        except StorageError:
+            raise
+        except sqlite3.OperationalError as error:
+            raise StorageError(f"the vectors' file takes nothing now ({error})") from error
+        except Exception:
+            # One bad item must not stand before all that comes after it.
+            _LOGGER.exception("item %r of another machine cannot be placed", item_id)
+            self._know(item_id, revision)
+
     def _receive(self, assortment: Assortment, item_id: str) -> bool:
         """Take in what another machine saw of an item; True if it is placed."""
         revision, kept = self._workspace.item_vectors.of(item_id)
@@ -513,17 +564,18 @@ class LiveContent:
             for view, each in kept.items()
             if encoders.get(view, each.encoder) == each.encoder
         }
-        self._revisions[item_id] = revision
-        if item is None or (revision <= assortment.revision and self._has(item_id, mine)):
-            return False
-        self._store(item_id, mine)
-        row = self._workspace.catalog.table([item_id])
-        vectors = {
-            view: np.frombuffer(each.vector, dtype="<f4").astype(np.float32)
-            for view, each in mine.items()
-        }
-        with self._lock:
-            return assortment.put(item, vectors, row)
+        placed = False
+        if item is not None and not (revision <= assortment.revision and self._has(item_id, mine)):
+            self._store(item_id, mine)
+            row = self._workspace.catalog.table([item_id])
+            vectors = {
+                view: np.frombuffer(each.vector, dtype="<f4").astype(np.float32)
+                for view, each in mine.items()
+            }
+            with self._lock:
+                placed = assortment.put(item, vectors, row)
+        self._know(item_id, revision)
+        return placed
 
     def _has(self, item_id: str, kept: Mapping[str, Kept]) -> bool:
         """Whether this machine's store has an item's vectors already."""
@@ -550,15 +602,22 @@ class LiveContent:
     def _fetch(self, assortment: Assortment, item: Item) -> bool:
         """Take in an item whose vectors are kept; True if it is placed."""
         encoders, found = assortment.encoders, dict[str, FloatArray]()
+        # Read first: what another machine writes meanwhile is not known here.
+        revision = self._workspace.item_vectors.of(item.item_id)[0]
         with VectorStore(self._workspace.root / FILE) as store:
             for name, version in store.views().items():
                 vectors, there = store.read(version, [item.item_id])
                 if there[0] and encoders.get(name, version) == version:
                     found[name] = vectors[0]
-        self._revisions[item.item_id] = self._workspace.item_vectors.of(item.item_id)[0]
         row = self._workspace.catalog.table([item.item_id])
         with self._lock:
-            return assortment.put(item, found, row)
+            placed = assortment.put(item, found, row)
+        self._know(item.item_id, revision)
+        return placed
+
+    def _know(self, item_id: str, revision: int) -> None:
+        """Note what is taken in, once it is: what fails before comes again."""
+        self._revisions[item_id] = max(revision, self._revisions.get(item_id, 0))
 
     def _gathered(self) -> None:
         self._later = None
@@ -592,7 +651,11 @@ class LiveContent:
                         assortment.recommender(whole, bundle=bundle, role="fallback"),
                     )
 
-            recommender, fallback = await asyncio.to_thread(make)
+            try:
+                recommender, fallback = await asyncio.to_thread(make)
+            except BaseException:
+                self._stale = True  # the next time brings it
+                raise
             if self._engine.model_version != version or assortment is not self._assortment:
                 return
             now = self._engine.recommender.table

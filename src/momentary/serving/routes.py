@@ -312,12 +312,13 @@ class Routes:
             modality: await self._content.see(modality, sent, field=f"{modality}_data")
             for modality, sent in uploads.items()
         }
-        async with self._changing(item_id):
-            status = 200 if self._catalog.get(item_id) is not None else 201
-            await asyncio.to_thread(self._catalog.upsert, [item])
-        await self._changed(item_id, item)
-        self._note(request, "put_item", item_id)
-        await self._content.put(item, looked)
+        with self._content.room() as place:
+            async with self._changing(item_id):
+                status = 200 if self._catalog.get(item_id) is not None else 201
+                await asyncio.to_thread(self._catalog.upsert, [item])
+            await self._changed(item_id, item)
+            self._note(request, "put_item", item_id)
+            await self._content.put(item, looked, place=place)
         return answer(item, status=status)
 
     async def _delete_item(self, request: Request, item_id: str) -> Response:
