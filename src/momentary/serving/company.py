@@ -16,6 +16,9 @@ from momentary.types import INTEREST_TYPES, Event
 _LATEST = 10
 _VISITS = 20_000
 _ITEMS = 50_000
+_BESIDE = 2_000
+"""Other items that are counted beside one: what anybody sends must not fill the memory."""
+
 _LATE = 2_000
 _INTEREST = frozenset(INTEREST_TYPES)
 
@@ -66,14 +69,18 @@ class CompanyBook:
             company = self.companies.setdefault(item, Company())
             company.visits += 1
             for other in before:
-                company.beside[other] = company.beside.get(other, 0) + 1
+                _count(company.beside, other)
             changed = True
         for other in before:
             if other in self.companies:
-                beside = self.companies[other].beside
-                beside[item] = beside.get(item, 0) + 1
+                _count(self.companies[other].beside, item)
                 changed = True
         return changed
+
+
+def _count(beside: dict[str, int], item: str) -> None:
+    if item in beside or len(beside) < _BESIDE:
+        beside[item] = beside.get(item, 0) + 1
 
 
 class CountedLog:
