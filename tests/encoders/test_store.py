@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -116,6 +117,23 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
         vectors, there = store.read("slow/1", [f"n{i}" for i in range(120)])
     assert there.all()
     assert vectors[:, 0].tolist() == list(range(120))
+
+
+def test_vectors_of_a_name_are_replaced_at_once(tmp_path):
+    one, other = np.ones(2, dtype=np.float32), np.zeros(2, dtype=np.float32)
+    with VectorStore(tmp_path / "v.sqlite") as store, VectorStore(tmp_path / "v.sqlite") as reader:
+        store.replace("a", [("e/1", b"1", one), ("f/1", b"2", one)])
+        store.put("e/1", vectors={b"3": other}, names=[("b", b"3")])
+        assert reader.read("e/1", ["a", "b"])[0].tolist() == [[1, 1], [0, 0]]
+        store.replace("a", [("e/1", b"4", 2 * one)])
+        assert reader.read("e/1", ["a"])[0].tolist() == [[2, 2]]
+        assert not reader.read("f/1", ["a"])[1].any()
+        # What fails half-way leaves what was there.
+        with pytest.raises(sqlite3.Error):
+            store.replace("a", [("e/1", b"5", one), (None, b"6", one)])
+        assert reader.read("e/1", ["a", "b"])[0].tolist() == [[2, 2], [0, 0]]
+        store.replace("a", [])
+        assert not reader.read("e/1", ["a"])[1].any()
 
 
 def test_a_file_that_is_no_store_is_refused(tmp_path):

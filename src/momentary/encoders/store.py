@@ -99,6 +99,24 @@ class VectorStore:
         with self._connection:
             self._connection.execute("DELETE FROM names WHERE name = ?", (name,))
 
+    def replace(self, name: str, vectors: Iterable[tuple[str, bytes, FloatArray]]) -> None:
+        """Let a name have these vectors and no others: a reader sees the old ones or the new ones.
+
+        Args:
+            name: Such as an item's id.
+            vectors: Encoder, content hash and vector of each.
+        """
+        kept = list(vectors)
+        with self._connection:
+            self._connection.execute("DELETE FROM names WHERE name = ?", (name,))
+            self._write(
+                [
+                    (encoder, digest, np.ascontiguousarray(vector, dtype="<f4").tobytes())
+                    for encoder, digest, vector in kept
+                ],
+                [(encoder, name, digest) for encoder, digest, _ in kept],
+            )
+
     def put(
         self,
         encoder: str,
@@ -112,11 +130,14 @@ class VectorStore:
             for digest, vector in vectors.items()
         ]
         with self._connection:
-            self._connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", rows)
-            self._connection.executemany(
-                "INSERT OR REPLACE INTO names VALUES (?, ?, ?)",
-                [(encoder, name, digest) for name, digest in names],
-            )
+            self._write(rows, [(encoder, name, digest) for name, digest in names])
+
+    def _write(
+        self, vectors: Iterable[tuple[str, bytes, bytes]], names: Iterable[tuple[str, str, bytes]]
+    ) -> None:
+        """Write rows inside the caller's transaction."""
+        self._connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", vectors)
+        self._connection.executemany("INSERT OR REPLACE INTO names VALUES (?, ?, ?)", names)
 
     def read(self, encoder: str, names: Sequence[str]) -> tuple[FloatArray, BoolArray]:
         """The vectors of names, zeros where there is none, and where there is one.

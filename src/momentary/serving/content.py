@@ -527,14 +527,18 @@ class LiveContent:
     def _store(self, item_id: str, kept: Mapping[str, Kept]) -> None:
         """Let an item have these vectors, and no others, on this machine."""
         with VectorStore(self._workspace.root / FILE) as store:
-            store.forget(item_id)
             known = store.views()
             for view, each in kept.items():
                 if view not in known:
                     store.use(view, each.encoder)
-                vector = np.frombuffer(each.vector, dtype="<f4").astype(np.float32)
-                names = [(item_id, each.content)]
-                store.put(each.encoder, vectors={each.content: vector}, names=names)
+            # At once: other workers read it.
+            store.replace(
+                item_id,
+                [
+                    (each.encoder, each.content, np.frombuffer(each.vector, dtype="<f4"))
+                    for each in kept.values()
+                ],
+            )
 
     async def _take(self, assortment: Assortment, item_id: str, *, revision: int) -> None:
         """Take in one item of another machine, unless something is wrong with it for good.
