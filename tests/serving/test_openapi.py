@@ -4,7 +4,10 @@ from typing import get_args
 
 import pytest
 
-from momentary.serving import docs, openapi
+from momentary.data.catalog import Catalog
+from momentary.data.events import EventLog
+from momentary.errors import StorageError
+from momentary.serving import discovery, docs, openapi
 from momentary.serving.schemas import EventType
 from momentary.types import EVENT_TYPES
 from tests.serving.world import ask, opened
@@ -83,3 +86,23 @@ def test_the_page_is_complete_in_itself(tmp_path):
     assert not re.search(rb"<[^>]* (style|on\w+)=", docs.PAGE)
     assert root.headers["location"] == "/docs"
     assert document.json()["openapi"] == "3.1.0"
+
+
+def test_a_database_that_is_away_is_answered_as_the_document_says(tmp_path, monkeypatch):
+    def away(*_given):
+        raise StorageError("nobody is there")
+
+    asked = {
+        "/v1/items/{item_id}": "/v1/items/i1",
+        "/v1/items/{item_id}/together": "/v1/items/i1/together",
+        "/v1/search": "/v1/search?q=tea",
+        "/v1/popular": "/v1/popular",
+    }
+    with opened(tmp_path) as app:
+        monkeypatch.setattr(Catalog, "_read", away)
+        monkeypatch.setattr(EventLog, "counts", lambda *_, **__: away())
+        monkeypatch.setattr(discovery, "bought_together", lambda *_, **__: away())
+        answers = {each: ask(app, "GET", path) for each, path in asked.items()}
+    for path, answer in answers.items():
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1"), path
+        assert "503" in openapi.document()["paths"][path]["get"]["responses"], path

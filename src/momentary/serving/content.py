@@ -552,7 +552,8 @@ class LiveContent:
         except StorageError:
             raise
         except sqlite3.OperationalError as error:
-            raise StorageError(f"the vectors' file takes nothing now ({error})") from error
+            detail = f"the file of vectors takes nothing now ({error}); see to its disk."
+            raise StorageError(detail) from error
         except Exception:
             # One bad item must not stand before all that comes after it.
             _LOGGER.exception("item %r of another machine cannot be placed", item_id)

@@ -77,9 +77,9 @@ _REFUSALS = {
     429: "Too much at once; Retry-After says when to come again.",
     503: "Cannot be answered now; nothing was recorded.",
 }
-_ASKED = (400, 401, 403, 422, 429)
+_ASKED = (400, 401, 403, 422, 429, 503)
 _BODY = (*_ASKED, 413, 415)
-_LIST = (401, 403, 422, 429)
+_LIST = (401, 403, 422, 429, 503)
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -90,7 +90,7 @@ OPERATIONS: tuple[Operation, ...] = (
         takes=EventIn | list[EventIn],
         example=_EXAMPLE_EVENT,
         gives={200: EventsOut},
-        refuses=(*_BODY, 503),
+        refuses=_BODY,
     ),
     Operation(
         method="post",
@@ -103,7 +103,7 @@ OPERATIONS: tuple[Operation, ...] = (
             "events": [{"name": "view_item", "params": {"items": [{"item_id": "tea/green"}]}}],
         },
         gives={200: EventsOut},
-        refuses=(*_BODY, 503),
+        refuses=_BODY,
     ),
     Operation(
         method="post",
@@ -120,7 +120,7 @@ OPERATIONS: tuple[Operation, ...] = (
             "properties": {"product_id": "tea/green"},
         },
         gives={200: EventsOut},
-        refuses=(*_BODY, 503),
+        refuses=_BODY,
     ),
     Operation(
         method="post",
@@ -130,7 +130,7 @@ OPERATIONS: tuple[Operation, ...] = (
         takes=FeedbackIn,
         example={"recommendation_id": "r-1", "item_id": "tea/green", "event_type": "select_item"},
         gives={200: EventsOut},
-        refuses=(*_BODY, 404, 503),
+        refuses=(*_BODY, 404),
     ),
     Operation(
         method="post",
@@ -140,7 +140,7 @@ OPERATIONS: tuple[Operation, ...] = (
         takes=RecommendIn,
         example={"session_id": "s-1", "event": _EXAMPLE_EVENT, "k": 10, "explain": True},
         gives={200: Answer},
-        refuses=(*_BODY, 503),
+        refuses=_BODY,
     ),
     Operation(
         method="get",
@@ -149,7 +149,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Say what comes next in a session",
         query=("k", "explain", *PARAMETERS),
         gives={200: Answer},
-        refuses=(*_ASKED, 503),
+        refuses=_ASKED,
     ),
     Operation(
         method="get",
@@ -240,7 +240,7 @@ OPERATIONS: tuple[Operation, ...] = (
         name="eraseUser",
         summary="Erase everything that a user did, and give the receipt",
         gives={200: Receipt},
-        refuses=(*_ASKED, 503),
+        refuses=_ASKED,
     ),
     Operation(
         method="get",
@@ -292,7 +292,7 @@ OPERATIONS: tuple[Operation, ...] = (
         takes=Rules,
         example={"deny": 'category == "alcohol"', "max_per": {"brand": 2}},
         gives={200: RuleSetOut, 201: RuleSetOut},
-        refuses=(*_BODY, 409, 503),
+        refuses=(*_BODY, 409),
     ),
     Operation(
         method="delete",
@@ -300,7 +300,7 @@ OPERATIONS: tuple[Operation, ...] = (
         name="deleteRules",
         summary="Forget the rules of one name",
         gives={204: None},
-        refuses=(*_ASKED, 404, 409, 503),
+        refuses=(*_ASKED, 404, 409),
     ),
     Operation(
         method="get",
@@ -318,7 +318,7 @@ OPERATIONS: tuple[Operation, ...] = (
         takes=ItemIn,
         example={"name": "Green tea", "category": "tea", "price": 4.5, "currency": "EUR"},
         gives={200: Item, 201: Item},
-        refuses=(*_BODY, 503),
+        refuses=_BODY,
     ),
     Operation(
         method="delete",
@@ -326,7 +326,7 @@ OPERATIONS: tuple[Operation, ...] = (
         name="deleteItem",
         summary="Remove an item from the catalogue and from every list",
         gives={204: None},
-        refuses=(*_ASKED, 404, 503),
+        refuses=(*_ASKED, 404),
     ),
     Operation(
         method="get",

@@ -211,7 +211,10 @@ class Routes:
         wire = read_feedback(body)
         shown = self._engine.exposure(wire.recommendation_id)
         if shown is None or wire.item_id not in shown.items:
-            detail = f"Answer {wire.recommendation_id!r} with item {wire.item_id!r} is not known."
+            detail = (
+                f"Answer {wire.recommendation_id!r} with item {wire.item_id!r} is not known; send "
+                "both as one answer gave them, while the live log holds it."
+            )
             raise Problem(404, detail, field="recommendation_id")
         now_us = self._engine.now_us()
         given = msgspec.structs.asdict(wire)
