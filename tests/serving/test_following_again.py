@@ -86,3 +86,15 @@ def test_whom_one_machine_erases_the_others_forget(shop):  # noqa: F811
         assert ("user_id", "bob") in visits
 
     told(shop, story)
+
+
+def test_what_another_worker_has_stored_is_not_taken_for_known_here(shop):  # noqa: F811
+    async def story(first, second, look):
+        assert (await first.put("/v1/items/new", json={"image_data": SENT})).status_code == 201
+        # As if this one had been read before the other stored it, and started after.
+        assortment = shop[1][1]._routes._content._assortment
+        assortment.revision, assortment.lacking = 1_000_000, {"new"}
+        await look()
+        assert "new" in await listed(second, "g2-01", "g2-05")
+
+    told(shop, story)

@@ -93,6 +93,19 @@ class ItemVectors:
         query = query.where(ITEM_VECTORS.c.revision > revision).order_by(newest)
         return {item_id: int(number) for item_id, number in self._rows(query)}
 
+    def contents(self) -> dict[str, list[tuple[str, str, bytes]]]:
+        """Of each item's vectors: view, encoder, and the hash of what was encoded.
+
+        Raises:
+            StorageError: If the database does not answer.
+        """
+        query = sa.select(*(ITEM_VECTORS.c[name] for name in ("item_id", "view", "encoder")))
+        query = query.add_columns(ITEM_VECTORS.c.content).where(ITEM_VECTORS.c.view != _NOTHING)
+        found: dict[str, list[tuple[str, str, bytes]]] = {}
+        for item_id, view, encoder, content in self._rows(query):
+            found.setdefault(item_id, []).append((view, encoder, content))
+        return found
+
     def of(self, item_id: str) -> tuple[int, dict[str, Kept]]:
         """The revision of an item's vectors, 0 for none, and the vectors by view.
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
 from momentary.data.catalog import Catalog
-from momentary.data.item_vectors import TOPIC
+from momentary.data.item_vectors import TOPIC, ItemVectors
+from momentary.encoders.store import VectorStore
 from momentary.models.artifact import Bundle
 from momentary.recommend.assembly import assemble
 from momentary.recommend.content import ContentIndex
@@ -31,6 +32,7 @@ class Assortment:
         index: The items by likeness; None where nothing is encoded.
         placed: Items that the bundle does not know; None where it cannot place any.
         revision: Of the vectors of new items in the database when the content was read.
+        lacking: Items whose vectors in the database were not in the file that was read.
         trouble: Why a learned likeness is not in the index; "" where it is, or there is none.
     """
 
@@ -39,6 +41,7 @@ class Assortment:
         self.index: ContentIndex | None = None
         self.placed: Placed | None = None
         self.revision = 0
+        self.lacking: Collection[str] = ()
         self.trouble = encoded.trouble
         self._encoders = dict(encoded.encoders)
         self._grouping = tuple(encoded.attributes)
@@ -60,10 +63,16 @@ class Assortment:
         """
         if not file.is_file():
             return cls(bundle, Encoded(items=(), views={}, attributes={}, encoders={}))
+        # In this order: what comes meanwhile is at worst taken in twice.
         revision = catalog.revisions().get(TOPIC, 0)
+        lacking = _lacking(ItemVectors(catalog.engine), file)
         found = cls(bundle, read_encoded(catalog, file))
-        found.revision = revision
+        found.revision, found.lacking = revision, lacking
         return found
+
+    def knew(self, item_id: str, *, revision: int) -> bool:
+        """Whether the content held an item's vectors of a revision when it was read."""
+        return revision <= self.revision and item_id not in self.lacking
 
     @property
     def encoders(self) -> Mapping[str, str]:
@@ -148,3 +157,17 @@ class Assortment:
         directions, own = self._compact
         new = self.index.compact(bundle.items.ids[len(own) :], directions)
         return np.concatenate([own, new])
+
+
+def _lacking(told: ItemVectors, file: Path) -> frozenset[str]:
+    """The items whose vectors, of encoders that count in this file, are not in it."""
+    contents = told.contents()
+    with VectorStore(file) as store:
+        views = store.views()
+        kept = {encoder: store.digests(encoder, list(contents)) for encoder in views.values()}
+    return frozenset(
+        item_id
+        for item_id, vectors in contents.items()
+        for view, encoder, content in vectors
+        if views.get(view, encoder) == encoder and kept.get(encoder, {}).get(item_id) != content
+    )

@@ -109,6 +109,8 @@ class LiveContent:
         self._turns: dict[str, int] = {}
         self._aside: dict[str, dict[str, str]] = {}
         self._revisions: dict[str, int] = {}
+        self.behind = True
+        """Whether vectors in the database may be unknown here, however old they are."""
         self._stale = False
         self._sent_bytes = 0
         self._coming: set[object] = set()
@@ -133,6 +135,9 @@ class LiveContent:
     def adopt(self, assortment: Assortment | None) -> None:
         """Go on with what another model knows."""
         self._assortment = assortment
+        # What was looked at while its content was read, it lacks.
+        self._revisions = {}
+        self.behind = True
         if assortment is not None and assortment.trouble:
             _LOGGER.warning("%s", assortment.trouble)
         self._looker.models = {} if assortment is None else models_of(assortment.encoders)
@@ -237,12 +242,10 @@ class LiveContent:
 
     async def follow(self, item: Item) -> None:
         """Follow another worker that looked at an item: its vectors are there already."""
-        assortment = self._assortment
-        if assortment is None or not self.on:
+        if not self.on:
             return
-        if await asyncio.to_thread(self._fetch, assortment, item):
-            self._stale = True
-            await self._apply()
+        await self._settle(partial(self._fetch, item=item))
+        await self._apply()
 
     async def receive(self, changed: Mapping[str, int]) -> None:
         """Follow another machine that looked at items: its vectors are in the database.
@@ -257,10 +260,14 @@ class LiveContent:
         if assortment is None or not self.on:
             return
         known = self._revisions
-        news = [each for each, revision in changed.items() if revision > known.get(each, 0)]
+        news = [
+            item_id
+            for item_id, revision in changed.items()
+            if revision > known.get(item_id, 0) and not assortment.knew(item_id, revision=revision)
+        ]
         try:
             for item_id in news:
-                await self._take(assortment, item_id, revision=changed[item_id])
+                await self._take(item_id, revision=changed[item_id])
         finally:
             # What could not be read comes again; what was taken in need not wait for it.
             await self._apply()
@@ -465,19 +472,16 @@ class LiveContent:
         self._aside[item.item_id] = {
             modality: each.reason for modality, each in seen.items() if each.reason
         }
-        assortment = self._assortment
-        if assortment is None:
-            return
-        found = self._views_in(seen)
-        keep = partial(self._keep, assortment, item, seen=seen, found=found)
+
+        def keep(assortment: Assortment) -> bool:
+            return self._keep(assortment, item, seen=seen, found=self._views_in(seen))
+
         try:
-            placed = await asyncio.to_thread(keep)
+            await self._settle(keep)
         except MomentaryError:
             _LOGGER.exception("item %r could not be placed", item.item_id)
             return
-        if placed:
-            self._stale = True
-            await self._apply()
+        await self._apply()
         if self.placed is not None:
             await self.placed(item.item_id)
 
@@ -540,15 +544,22 @@ class LiveContent:
                 ],
             )
 
-    async def _take(self, assortment: Assortment, item_id: str, *, revision: int) -> None:
+    async def _settle(self, work: Callable[[Assortment], bool]) -> None:
+        """Do something to the content in a thread, and again if another model came meanwhile."""
+        while (assortment := self._assortment) is not None:
+            if await asyncio.to_thread(work, assortment):
+                self._stale = True
+            if assortment is self._assortment:
+                return
+
+    async def _take(self, item_id: str, *, revision: int) -> None:
         """Take in one item of another machine, unless something is wrong with it for good.
 
         Raises:
             StorageError: If a database does not answer; the item is tried again.
         """
         try:
-            if await asyncio.to_thread(self._receive, assortment, item_id):
-                self._stale = True
+            await self._settle(partial(self._receive, item_id=item_id))
         except StorageError:
             raise
         except sqlite3.OperationalError as error:
@@ -570,7 +581,7 @@ class LiveContent:
             if encoders.get(view, each.encoder) == each.encoder
         }
         placed = False
-        if item is not None and not (revision <= assortment.revision and self._has(item_id, mine)):
+        if item is not None:
             self._store(item_id, mine)
             row = self._workspace.catalog.table([item_id])
             vectors = {
@@ -581,14 +592,6 @@ class LiveContent:
                 placed = assortment.put(item, vectors, row)
         self._know(item_id, revision)
         return placed
-
-    def _has(self, item_id: str, kept: Mapping[str, Kept]) -> bool:
-        """Whether this machine's store has an item's vectors already."""
-        with VectorStore(self._workspace.root / FILE) as store:
-            return all(
-                store.digests(each.encoder, [item_id]).get(item_id) == each.content
-                for each in kept.values()
-            )
 
     def _drop(self, assortment: Assortment, item_id: str) -> None:
         with VectorStore(self._workspace.root / FILE) as store:

@@ -145,10 +145,17 @@ class Following:
             self._engine.refresh(row)
 
     async def _follow_vectors(self, revision: int) -> None:
-        if revision == self._vectors:
+        behind = self._content.behind
+        if revision == self._vectors and not behind:
             return
-        changed = await asyncio.to_thread(self._workspace.item_vectors.since, self._vectors)
-        await self._content.receive(changed)
+        self._content.behind = False  # another model that comes meanwhile says so again
+        try:
+            since = -1 if behind else self._vectors
+            changed = await asyncio.to_thread(self._workspace.item_vectors.since, since)
+            await self._content.receive(changed)
+        except BaseException:
+            self._content.behind |= behind
+            raise
         # Those that came while this was read have a later number.
         self._vectors = max([revision, *changed.values()]) if changed else revision
 
