@@ -160,7 +160,7 @@ def _show(title: str, rows: Sequence[Row]) -> Console:
 def _run(rows: Sequence[Row], data: Mapping[str, str], seeds: Iterable[int]) -> dict[str, object]:
     """What a result file says of one run."""
     return {
-        "commit": _commit(),
+        "commit": commit_of_code(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "data": data,
@@ -185,7 +185,7 @@ def _sign(row: Row) -> str:
     return ">=" if row.better == "higher" else "<="
 
 
-def _commit() -> str:
+def commit_of_code() -> str:
     """The commit, "-dirty" where a file other than the results differs from it."""
     found = _git("describe", "--always", "--abbrev=12")
     changed = _git("status", "--porcelain", "--", ".", ":!benchmarks/results")

@@ -47,7 +47,7 @@ import numpy as np
 
 from benchmarks.ledger import Ledger
 from benchmarks.report import RESULTS, Row, data_folder, finish_part, sha256
-from benchmarks.sessions import AUTHORS, PEERS, SETTINGS
+from benchmarks.sessions import AUTHORS, PEERS, PUBLIC, SETTINGS
 from momentary.data import datasets
 from momentary.data.splits import Split, split_at
 from momentary.evaluation import metrics
@@ -575,7 +575,7 @@ def at_full_size(split: Split, *, rounds: int) -> list[Row]:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
+    parser.add_argument("--data", nargs="+", default=list(PUBLIC), choices=PUBLIC)
     parser.add_argument("--only", choices=("gru4rec", "linear"), help="run one part")
     parser.add_argument("--peer", type=Path, help="checkout of the authors' PyTorch code")
     parser.add_argument("--ledger", type=Path, help="where each part's figures are kept")
@@ -583,7 +583,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     digests = {data: sha256(data_folder() / data / "events.parquet") for data in options.data}
-    every = set(options.data) == set(SETTINGS)
+    every = set(options.data) == set(PUBLIC)
     if options.only != "linear":
         whole = every and min(options.rounds, options.seeds) >= 3
         rows, seeds = measured(options), range(options.seeds)
