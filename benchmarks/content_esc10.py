@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import momentary.models.audio_network as audio_network
+import momentary.models.small_filters as small_filters
 from benchmarks.content_runs import kept
 from benchmarks.content_vectors import sounds_in, table
 from benchmarks.report import data_folder
@@ -15,6 +16,7 @@ from momentary.encoders import spectrogram
 from momentary.encoders.audio import log_mels, read_sound
 from momentary.encoders.spectrogram import MelConfig
 from momentary.models.audio_network import AudioNetwork, AudioNetworkConfig, Track
+from momentary.models.small_filters import SmallFilters
 from momentary.types import FloatArray, IntArray
 
 FOLDS = (1, 2, 3, 4, 5)
@@ -22,6 +24,7 @@ FOLDS = (1, 2, 3, 4, 5)
 SETTINGS = {
     "mixed and masked": AudioNetworkConfig(),
     "crops alone": AudioNetworkConfig(mixup=0.0, mask=0),
+    "small filters, mixed and masked": AudioNetworkConfig(small=SmallFilters()),
 }
 """What the inner folds choose from."""
 
@@ -84,7 +87,7 @@ def chances(
         return {"chances": network.classify([sounds.tracks[row] for row in unheard])}
 
     what = f"esc10 {SETTINGS[setting]} without {without} seed {seed}"
-    return kept(cache, what, train, code=(audio_network,))["chances"]
+    return kept(cache, what, train, code=(audio_network, small_filters))["chances"]
 
 
 def choose(sounds: Sounds, test: int, *, cache: Path) -> str:

@@ -254,6 +254,10 @@ def test_a_dissection_says_what_it_found_and_what_a_reader_must_know(tmp_path, r
         assert set(layer["learned_nothing"]) == {"untrained", "shuffled"}
     assert "broken.wav" in found["set_aside"][0]
     assert "Style &amp; drummer go together." in to.read_text()
+    assert "small filter" not in to.read_text()
+    code, _, err = run("dissect", folder, *told, "--small-filters")
+    assert code == 0, err
+    assert "small filter" in to.read_text()
     code, _, err = run("dissect", folder, "--labels", tmp_path / "none.csv", "--to", to)
     assert code == 1
     assert "none.csv" in err

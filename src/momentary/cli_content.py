@@ -345,6 +345,10 @@ def dissect(
     comparisons: Annotated[
         int, typer.Option(min=1, help="Untrained and shuffled networks each.")
     ] = 5,
+    small_filters: Annotated[
+        bool,
+        typer.Option("--small-filters", help="Filters of a few bands instead of all of them."),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Draws everything that chance decides.")] = 0,
     note: Annotated[
         list[str] | None,
@@ -364,6 +368,7 @@ def dissect(
     from momentary.encoders.audio import AudioLimits
     from momentary.encoders.spectrogram import MelConfig, band_edges_hz
     from momentary.models.audio_network import AudioNetworkConfig
+    from momentary.models.small_filters import SmallFilters
 
     if not folder.is_dir():
         raise SettingsError(f"{folder} is no folder; name the one with the sounds.")
@@ -377,7 +382,9 @@ def dissect(
         )
         study = study_units(
             found.recordings,
-            config=AudioNetworkConfig(epochs=epochs),
+            config=AudioNetworkConfig(
+                epochs=epochs, small=SmallFilters() if small_filters else None
+            ),
             comparisons=comparisons,
             rng=np.random.default_rng(seed),
             progress=tell,

@@ -1,6 +1,7 @@
 """Selectivity finds what is there, and the study says when the data support no claim."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from momentary.dissection.selectivity import answers, areas, supported
 from momentary.dissection.study import Recordings, dissect, split_sources
 from momentary.errors import DataError
 from momentary.models.audio_network import AudioNetworkConfig
+from momentary.models.small_filters import SmallFilters
 
 SMALL = AudioNetworkConfig(
     channels=(8, 8), pools=(2, 2), dense=(16,), crop_frames=16, epochs=25, batch_size=8, mask=2
@@ -118,6 +120,35 @@ def test_a_label_of_one_source_is_left_out_in_plain_words():
     found.sources[:] = 7
     with pytest.raises(DataError, match="two are needed"):
         dissect(found, config=SMALL, rng=rng)
+
+
+def test_small_filters_are_drawn_without_a_place_on_the_mel_axis():
+    from momentary.dissection.report import render
+
+    rng = np.random.default_rng(5)
+    small = SmallFilters(channels=(4, 6), pools=(2, 2), stride=(1, 1), first=3)
+    pages = []
+    for config in (replace(SMALL, epochs=1), replace(SMALL, epochs=1, small=small)):
+        study = dissect(
+            recordings(rng, per_label=32, sources_per_label=32),
+            config=config,
+            comparisons=1,
+            rng=rng,
+        )
+        pages.append(
+            render(
+                study,
+                title="Toy",
+                hear=lambda _: b"",
+                seconds_a_frame=0.02,
+                bands_hz=np.linspace(100, 5_000, 9),
+            )
+        )
+    assert pages[0].count('alt="filter on the mel axis"') == 8
+    assert "small filter" not in pages[0]
+    assert pages[1].count('alt="small filter"') == 4
+    assert "listen at every height" in pages[1]
+    assert "filter on the mel axis" not in pages[1]
 
 
 def test_the_command_reads_a_folder_and_sets_bad_files_aside(tmp_path):

@@ -20,6 +20,14 @@ from momentary.types import FloatArray, IntArray
 
 _EXCERPTS = 4
 _SHORTEST_S = 0.5
+_CROP_NOTE = "Its units hear a whole crop, the bright part of a picture."
+_TALL_NOTE = (
+    "Its filters are drawn with mel upwards and time to the right: red adds, blue takes away."
+)
+_SMALL_NOTE = (
+    "Its filters see a few bands and frames, and listen at every height of the mel axis. They are "
+    "drawn with mel upwards and time to the right: red adds, blue takes away."
+)
 _HEIGHT = 64
 _MARKS_HZ = (100, 1_000, 4_000, 10_000)
 
@@ -150,7 +158,7 @@ def _section(
 ) -> str:
     found = layer.answers["maximum"]
     first = layer.name == "conv1"
-    filters = study.network.state()["convolutions.0.weight"] if first else None
+    filters = study.network.first_filters() if first else None
     names = [html.escape(name) for name in study.held_out.label_names]
     cards = []
     for unit in np.argsort(-found.area, kind="stable"):
@@ -169,11 +177,9 @@ def _section(
             "</article>"
         )
     options = "".join(f'<option value="{at}">{name}</option>' for at, name in enumerate(names))
-    note = (
-        "Its filters are drawn with mel upwards and time to the right: red adds, blue takes away."
-        if first
-        else "Its units hear a whole crop, the bright part of a picture."
-    )
+    note = _CROP_NOTE
+    if first:
+        note = _TALL_NOTE if study.network.config.small is None else _SMALL_NOTE
     return (
         f"<section><h2>Layer {layer.name}</h2><p>{note} The number is the area under the ROC curve "
         "on the scoring half, by maximal activation; .5 is chance.</p>"
@@ -200,6 +206,9 @@ def _excerpt(study: Study, layer: Layer, *, row: int, unit: int, seconds_a_frame
 
 
 def _filter(weights: FloatArray, bands_hz: NDArray[np.float64]) -> str:
+    picture = _uri("image/png", filter_png(weights))
+    if len(weights) < len(bands_hz):  # the same at every height: no place on the mel axis
+        return f'<img class="small filter" alt="small filter" src="{picture}">'
     shown = [hz for hz in reversed(_MARKS_HZ) if hz <= bands_hz[-1]]
     marks = [f"{hz / 1000:g} kHz" for hz in shown]
     places = [int(np.abs(bands_hz - hz).argmin()) for hz in shown]
@@ -208,7 +217,6 @@ def _filter(weights: FloatArray, bands_hz: NDArray[np.float64]) -> str:
         "</span>"
         for mark, place in zip(marks, places, strict=True)
     )
-    picture = _uri("image/png", filter_png(weights))
     return (
         f'<div class="axis" style="position:relative;width:3rem">{axis}</div>'
         f'<img class="filter" alt="filter on the mel axis" src="{picture}">'

@@ -17,7 +17,8 @@ every item, and of that a random crop, a few bands and frames of it hidden (Park
 whole item is the mean over all crops of all of its excerpts.
 
 Differences from the sources: batch normalisation, Adam instead of Nesterov momentum, and a size for
-thousands of clips on one core instead of half a million on a GPU.
+thousands of clips on one core instead of half a million on a GPU. Small filters, which learn more
+from few sounds (`small_filters.py`), may take the place of the convolutions along time.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from momentary.learn.crops import random_crop, spread_crops
 from momentary.learn.fitted import require_fitted
 from momentary.learn.torch_threads import one_torch_thread
 from momentary.models.protocol import Arrays
+from momentary.models.small_filters import SmallFilterLayers, SmallFilters
 from momentary.types import BoolArray, FloatArray, IntArray, Progress, silent
 
 Track = Sequence[FloatArray]
@@ -71,6 +73,8 @@ class AudioNetworkConfig:
         mask: Up to so many bands, and as many frames, of every crop are hidden.
         mixup: Crops are mixed in pairs by a share of Beta(mixup, mixup); 0 mixes nothing.
         label_weight: Of the cross-entropy, where items have factors and labels.
+        small: Layers of small filters in the place of the convolutions along time; `channels`,
+            `pools` and `width` are then not used.
     """
 
     channels: tuple[int, ...] = (96, 96, 128)
@@ -86,6 +90,7 @@ class AudioNetworkConfig:
     mask: int = 24
     mixup: float = 0.3
     label_weight: float = 1.0
+    small: SmallFilters | None = None
 
     def __post_init__(self) -> None:
         require_ranges(self, _RANGES)
@@ -97,17 +102,29 @@ class AudioNetworkConfig:
         for name in ("channels", "pools", "dense"):
             if any(each < 1 for each in getattr(self, name)):
                 raise ValueError(f"{name} is {getattr(self, name)}; each must be 1 or more.")
-        if self.crop_frames < math.prod(self.pools):
+        if self.crop_frames < self._fewest_frames:
             raise ValueError(
-                f"crop_frames is {self.crop_frames}; pools {self.pools} need at least "
-                f"{math.prod(self.pools)}."
+                f"crop_frames is {self.crop_frames}; pools and strides need at least "
+                f"{self._fewest_frames}."
             )
+
+    @property
+    def _fewest_frames(self) -> int:
+        return self.small.frames if self.small else math.prod(self.pools)
 
     @property
     def layers(self) -> tuple[str, ...]:
         """The layers whose units can be asked for, lowest first."""
-        convolutions = (f"conv{number}" for number in range(1, len(self.channels) + 1))
+        count = len(self.small.channels if self.small else self.channels)
+        convolutions = (f"conv{number}" for number in range(1, count + 1))
         return (*convolutions, *(f"dense{number}" for number in range(1, len(self.dense) + 1)))
+
+    def span(self, layer: int) -> tuple[int, int]:
+        """Frames from one step of a convolution, from 0, to the next, and that a step hears."""
+        if self.small:
+            return self.small.span(layer)
+        steps = [math.prod(self.pools[:below]) for below in range(layer + 1)]
+        return steps[-1], 1 + (self.width - 1) * sum(steps)
 
 
 _RANGES: dict[str, tuple[float, float]] = {
@@ -166,13 +183,15 @@ class Network(nn.Module):
         self.config = config
         self.register_buffer("mean", torch.zeros(bands))
         self.register_buffer("deviation", torch.ones(()))
-        inputs = (bands, *config.channels[:-1])
+        self.small = SmallFilterLayers(config.small, bands=bands) if config.small else None
+        channels = () if config.small else config.channels
         self.convolutions = nn.ModuleList(
             nn.Conv1d(below, here, config.width, bias=False)
-            for below, here in zip(inputs, config.channels, strict=True)
+            for below, here in zip((bands, *channels), channels, strict=False)
         )
-        self.convolution_norms = nn.ModuleList(nn.BatchNorm1d(here) for here in config.channels)
-        inputs = (3 * config.channels[-1], *config.dense)
+        self.convolution_norms = nn.ModuleList(nn.BatchNorm1d(here) for here in channels)
+        heard = self.small.units if self.small else channels[-1]
+        inputs = (3 * heard, *config.dense)
         self.dense = nn.ModuleList(
             nn.Linear(below, here, bias=False)
             for below, here in zip(inputs, config.dense, strict=False)
@@ -183,6 +202,8 @@ class Network(nn.Module):
 
     def start(self, rng: torch.Generator) -> None:
         """Draw the weights (He et al., ICCV 2015)."""
+        if self.small:
+            self.small.start(rng)
         for layer in (*self.convolutions, *self.dense):
             nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=rng)
         nn.init.kaiming_uniform_(self.head.weight, a=math.sqrt(5), generator=rng)
@@ -191,7 +212,9 @@ class Network(nn.Module):
     def convolved(
         self, x: Float[Tensor, "batch frames bands"], *, layer: int
     ) -> Float[Tensor, "batch units steps"]:
-        """The h of a layer, before its pooling."""
+        """The h of a layer, before its pooling; of small filters the most over all heights."""
+        if self.small:
+            return self.small.convolved((x - self.mean) / self.deviation, layer=layer).amax(3)
         h = ((x - self.mean) / self.deviation).mT
         before = (self.config.width - 1) // 2
         pad = (before, self.config.width - 1 - before)
@@ -206,8 +229,11 @@ class Network(nn.Module):
         self, x: Float[Tensor, "batch frames bands"], drop: Drop, *, layer: int
     ) -> Float[Tensor, "batch units"]:
         """The u of a dense layer; -1 gives g."""
-        h = self.convolved(x, layer=len(self.convolutions) - 1)
-        h = functional.max_pool1d(h, self.config.pools[-1])
+        if self.small:
+            h = self.small((x - self.mean) / self.deviation)
+        else:
+            h = self.convolved(x, layer=len(self.convolutions) - 1)
+            h = functional.max_pool1d(h, self.config.pools[-1])
         u = torch.cat([h.mean(2), h.amax(2), (h.square().mean(2) + _EPSILON).sqrt()], 1)
         for number in range(layer + 1):
             u = self.dense[number](drop(u, self.config.dropout))
@@ -304,10 +330,7 @@ class AudioNetwork:
             return self._respond_densely(network, spectrogram, number)
         with torch.inference_mode(), one_torch_thread():
             h = network.convolved(torch.from_numpy(spectrogram[None]), layer=number)[0].T.numpy()
-        stride = math.prod(self.config.pools[:number])
-        reach = 1 + (self.config.width - 1) * sum(
-            math.prod(self.config.pools[:below]) for below in range(number + 1)
-        )
+        stride, reach = self.config.span(number)
         middle = np.arange(len(h)) * stride + stride // 2
         starts = np.maximum(middle - reach // 2, 0)
         return Response(values=h, starts=starts, frames=min(reach, len(spectrogram)))
@@ -336,6 +359,19 @@ class AudioNetwork:
             return _by_crops(empty, lambda x: compute(network, x))[:0]
         rows = [_by_crops(each, lambda x: compute(network, x)).mean(axis=0) for each in crops]
         return np.stack(rows)
+
+    def first_filters(self) -> FloatArray:
+        """The weights of the first layer: what it adds and takes away.
+
+        Shape (filters, bands, frames): all bands, or the few that a small filter sees.
+        """
+        network = require_fitted(self._network, self)
+        if network.small:
+            weights = network.small.convolutions[0].get_parameter("weight")[:, 0].mT
+        else:
+            weights = network.convolutions[0].get_parameter("weight")
+        filters: FloatArray = weights.numpy()
+        return filters
 
     def state(self) -> Arrays:
         """The weights by name."""
