@@ -67,6 +67,10 @@ def _say_row(  # noqa: PLR0917 - kernels are called by position
 ) -> None:
     size = len(latest)
     mean, known = faded_mean(latest, vectors)
+    there = np.empty(size, dtype=np.bool_)
+    for step in range(size):
+        other = vectors[latest[size - 1 - step]]
+        there[step] = product(other, other) > np.float32(0.5)
     for place in range(len(chosen)):
         vector, said = vectors[chosen[place]], out[place]
         said[6] = product(vector, vector) > np.float32(0.5)
@@ -75,10 +79,9 @@ def _say_row(  # noqa: PLR0917 - kernels are called by position
             continue
         highest, total = np.float32(-1), np.float32(0)
         for step in range(size):
-            other = vectors[latest[size - 1 - step]]
-            if product(other, other) < np.float32(0.5):
+            if not there[step]:
                 continue
-            near = product(vector, other)
+            near = product(vector, vectors[latest[size - 1 - step]])
             highest = largest(highest, near)
             total += near
             if step < _LAST:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _PLACEMENT = "placement.safetensors"
 _GRAPH = "graph.safetensors"
 _LIKENESS = "manifest.json"
+_TEACH = "learn it again: momentary train-likeness"
 
 FORMAT = 1
 """Raised when old bundles can no longer be read."""
@@ -364,12 +365,9 @@ def load_likeness(folder: Path) -> LearnedLikeness | None:
         if manifest.format != FORMAT:
             raise ValueError(f"it has format {manifest.format}, this momentary reads {FORMAT}")
     except (msgspec.MsgspecError, ValueError) as error:
-        raise ArtifactError(f"{manifest_file} is damaged: {error}.") from error
+        raise ArtifactError(f"{manifest_file} is damaged: {error}; {_TEACH}.") from error
     file = folder / Path(manifest.file).name
-    if not file.is_file():
-        raise ArtifactError(f"{file} is missing.")
-    if _sha256(file) != manifest.sha256:
-        raise ArtifactError(f"{file} was changed or damaged since it was saved.")
+    _check(file, manifest.sha256, remedy=_TEACH)
     return LearnedLikeness(
         model=Likeness.from_state(config, _arrays(file)),
         values=manifest.values,

@@ -486,7 +486,7 @@ def _there_and_back(  # noqa: PLR0917 - compiled callers know no keyword-only on
     offered, top = room.taken[: len(room.biases)], layers[len(layers) - 1].after
     np.dot(top, offered.T, room.scores)
     # Without weights a copy runs that knows of none, so that not a bit of it changes.
-    loss = _weighed(room, clicks[5], aim) if len(clicks[5]) > 0 else _plain(room, aim)
+    loss = _loss(room, clicks[5], aim) if len(clicks[5]) > 0 else _loss(room, None, aim)
     np.dot(room.scores.T, top, room.by_taken[: len(room.biases)])
     np.dot(room.scores, offered, room.by_top)
     _back(room, layers, drops)
@@ -494,26 +494,8 @@ def _there_and_back(  # noqa: PLR0917 - compiled callers know no keyword-only on
 
 
 @kernel
-def _plain(room: _Arrays, aim: _Aim) -> float:
-    """The loss of the scores, which become its gradient."""
-    sums = room.by_biases.reshape(-1)
-    if aim.compare:
-        loss = bpr_max(
-            room.scores,
-            room.biases,
-            scale=aim.scale,
-            column_sums=sums,
-            elu=aim.elu,
-            regularization=aim.regularization,
-        )
-    else:
-        loss = cross_entropy(room.scores, room.biases, scale=aim.scale, column_sums=sums)
-    return loss
-
-
-@kernel
-def _weighed(room: _Arrays, weights: FloatArray, aim: _Aim) -> float:
-    """The same, each lane as much as its target counts."""
+def _loss(room: _Arrays, weights: FloatArray | None, aim: _Aim) -> float:
+    """The loss of the scores, which become its gradient; each lane as its target counts."""
     sums = room.by_biases.reshape(-1)
     if aim.compare:
         loss = bpr_max(

@@ -172,7 +172,8 @@ class _Index(NamedTuple):
 
 
 _FOR_WEIGHTS = ("event_weights", "posting_weights")
-_ONES: FloatArray = np.zeros(0, dtype=np.float32)
+_ALL_ALIKE: FloatArray = np.zeros(0, dtype=np.float32)
+"""Stands for weights that are all 1, so that nobody reads them."""
 
 
 class _Weights(NamedTuple):
@@ -270,7 +271,7 @@ class _SessionKNN(Generic[Config]):
         scores = np.tile(learned.popularity * np.float32(POPULARITY_SHARE), (len(sessions), 1))
         # Copies, because a read-only array would have the kernel compiled once more.
         told, each = counted(sessions, self.config.event_weights)
-        weights_of_query = _ONES if each is None else strongest(told, each)
+        weights_of_query = _ALL_ALIKE if each is None else strongest(told, each)
         queries = (np.array(told.items), np.array(told.offsets), weights_of_query)
         scratch = _scratch(len(learned.past.times_us))
         _score_rows(queries, _Search(learned.past, weights, scratch), scores)
@@ -289,7 +290,7 @@ class _SessionKNN(Generic[Config]):
         """The model that gave `state`, ready to score."""
         model = cls(config)
         writable = {name: np.require(array, None, ["C", "W"]) for name, array in state.items()}
-        weights = {name: writable.get(name, _ONES.copy()) for name in _FOR_WEIGHTS}
+        weights = {name: writable.get(name, _ALL_ALIKE.copy()) for name in _FOR_WEIGHTS}
         past = _Index(**{name: (writable | weights)[name] for name in _Index._fields})
         model._learn(_Learned(past, writable["popularity"]))
         return model
@@ -333,8 +334,10 @@ def _index(sessions: Sessions, config: VSKNNConfig | VSTANConfig, *, n_items: in
         times_us=ordered.last_times_us,
         postings=(pairs % max(len(ordered), 1)).astype(np.int32),
         posting_offsets=np.concatenate([[0], np.cumsum(holders)]).astype(np.int64),
-        event_weights=_ONES.copy() if weights is None else weights,
-        posting_weights=_ONES.copy() if weights is None else strongest(ordered, weights)[first],
+        event_weights=_ALL_ALIKE.copy() if weights is None else weights,
+        posting_weights=_ALL_ALIKE.copy()
+        if weights is None
+        else strongest(ordered, weights)[first],
     )
 
 
