@@ -118,8 +118,7 @@ def exact(items: Items) -> Built:
     def search(queries: FloatArray, allowed: BoolArray | None) -> IntArray:
         return index.best(queries, K, allowed=everything if allowed is None else allowed)[0]
 
-    held = len(items.vectors) * 4 * (items.vectors.shape[1] + index.leading + 2)
-    return Built(search=search, cpu_s=cpu_s, mib=held / 2**20)
+    return Built(search=search, cpu_s=cpu_s, mib=index.size_bytes / 2**20)
 
 
 def product(items: Items) -> Built:

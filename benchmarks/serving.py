@@ -8,9 +8,6 @@ rate. All of it shares this machine's cores with the service, as the floors it s
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
-import multiprocessing
 import re
 import shutil
 import statistics
@@ -19,8 +16,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +25,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.report import Row, finish
+from benchmarks.serving_large import TARGETS_MS, large
+from benchmarks.serving_pace import fixed_rate
 from benchmarks.shop import UNITS, Service, build, click
 from momentary.data.events import EventLog
+from momentary.learn.graph import is_there
 from momentary.learn.threads import one_blas_thread
 from momentary.models.artifact import ModelStore
 from momentary.models.protocol import Incremental
@@ -128,128 +128,6 @@ def _found(pattern: str, said: str) -> str:
 def _ms(text: str) -> float:
     value, unit = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text).groups()  # type: ignore[union-attr]
     return float(value) * {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}[unit]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Paced:
-    """What a fixed rate measured, from when each request was due to its whole answer."""
-
-    p50_ms: float
-    p99_ms: float
-    failed: int
-    sent_late_ms: float
-
-
-def fixed_rate(port: int, *, items: int, per_s: int, seconds: float) -> Paced:
-    """Requests at fixed moments, however late the answers are: the open loop of real visitors."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        rate = {"items": items, "per_s": per_s, "seconds": seconds}
-        return pool.apply(_paced, (port,), rate)
-
-
-def _paced(port: int, **rate: float) -> Paced:
-    return asyncio.run(_pace(port, **rate))
-
-
-class _Asker(asyncio.Protocol):
-    """One connection that asks again and again.
-
-    Args:
-        free: Where it stands when it has been answered.
-        answered: Told when each request was due, and whether the answer was a list.
-    """
-
-    def __init__(self, free: deque[_Asker], *, answered: Callable[[float, bool], object]) -> None:
-        self._free = free
-        self._answered = answered
-        self._due_s = 0.0
-        self._got = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-        self._free.append(self)
-
-    def ask(self, request: bytes, *, due_s: float) -> None:
-        """Send a request that was due at a moment."""
-        self._due_s, self._got = due_s, b""
-        self._transport.write(request)  # type: ignore[attr-defined]
-
-    def data_received(self, data: bytes) -> None:
-        self._got += data
-        head, found, body = self._got.partition(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", head)
-        if found and len(body) >= int(length[1] if length else 0):
-            self._free.append(self)
-            self._answered(self._due_s, head.startswith(b"HTTP/1.1 200"))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        del exc
-
-
-class _Pace:
-    """Sends each request when it is due, or as soon afterwards as a connection is free."""
-
-    def __init__(self) -> None:
-        self.free: deque[_Asker] = deque()
-        self.late_ms: list[float] = []
-        self.failed = 0
-        self._waiting: deque[tuple[bytes, float]] = deque()
-
-    def send(self, request: bytes, *, due_s: float) -> None:
-        if self.free:
-            self.free.popleft().ask(request, due_s=due_s)
-        else:
-            self._waiting.append((request, due_s))
-
-    def answered(self, due_s: float, good: bool) -> None:  # noqa: FBT001 - said once per request
-        self.late_ms.append(1e3 * (time.perf_counter() - due_s))
-        self.failed += not good
-        if self._waiting:
-            request, next_s = self._waiting.popleft()
-            self.free.pop().ask(request, due_s=next_s)
-
-
-async def _pace(port: int, *, items: float, per_s: float, seconds: float) -> Paced:
-    rng = np.random.default_rng(1)
-    count = int(per_s * seconds)
-    chosen = zip(
-        rng.integers(int(items), size=count), rng.integers(20_000, size=count), strict=True
-    )
-    requests = [_posted(number, *map(int, each)) for number, each in enumerate(chosen)]
-    pace, loop = _Pace(), asyncio.get_running_loop()
-    for _ in range(64):
-        await loop.create_connection(
-            lambda: _Asker(pace.free, answered=pace.answered), "127.0.0.1", port
-        )
-    start_s, sent_late_ms = time.perf_counter(), []
-    for number, request in enumerate(requests):
-        due_s = start_s + number / per_s
-        # Answers are read now and then even where everything is late.
-        early_s = due_s - time.perf_counter()
-        if early_s > 0 or number % 16 == 0:
-            await asyncio.sleep(max(0.0, early_s))
-        sent_late_ms.append(1e3 * (time.perf_counter() - due_s))
-        pace.send(request, due_s=due_s)
-    end_s = time.perf_counter() + 30
-    while len(pace.late_ms) < count and time.perf_counter() < end_s:
-        await asyncio.sleep(0.01)
-    # The first second warms connections and caches.
-    steady = pace.late_ms[int(per_s * min(1.0, seconds / 2)) :]
-    return Paced(
-        p50_ms=float(np.percentile(steady, 50)),
-        p99_ms=float(np.percentile(steady, 99)),
-        failed=pace.failed + count - len(pace.late_ms),
-        sent_late_ms=float(np.percentile(sent_late_ms, 99)),
-    )
-
-
-def _posted(number: int, item: int, session: int) -> bytes:
-    event = click(number + 10**8, item=item, session=session)
-    body = json.dumps({"session_id": event["session_id"], "k": 20, "event": event}).encode()
-    return (
-        b"POST /v1/recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
-    )
 
 
 def bare_us(home: Path, *, batch: int, rounds: int = 60) -> tuple[float, float]:
@@ -510,25 +388,6 @@ def swapped(home: Path, versions: list[str], *, items: int, swaps: int = 6) -> l
     ]
 
 
-def large(scratch: Path, *, items: int, target_ms: float, seconds: float) -> Iterator[Row]:
-    """A fixed rate of 500 requests a second over a large catalogue, by one worker and by two."""
-    home = scratch / f"home-{items}"
-    build(home, items=items)
-    for workers in (1, 2):
-        with Service(home, workers=workers) as service:
-            before_s = service.cpu_s()
-            paced = fixed_rate(service.port, items=items, per_s=500, seconds=seconds)
-            cpu_us = 1e6 * (service.cpu_s() - before_s) / (500 * seconds)
-            memory_mib = service.memory_mib()
-        name = f"{items:,} items, 500 requests/s, {('one worker', 'two workers')[workers - 1]}:"
-        yield Row(what=f"{name} p50", value=paced.p50_ms, unit="ms", better="lower")
-        yield _lower(f"{name} p99", paced.p99_ms, target_ms, unit="ms")
-        yield _lower(f"{name} failed", paced.failed, 0)
-        yield Row(what=f"{name} CPU a request", value=cpu_us, unit="us", better="lower")
-        yield Row(what=f"{name} memory", value=memory_mib, unit="MiB", better="lower")
-    shutil.rmtree(home)
-
-
 def _lower(what: str, value: float, target: float, *, unit: str = "") -> Row:
     return Row(what=what, value=value, target=target, unit=unit, better="lower")
 
@@ -538,10 +397,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, default=37_000)
     parser.add_argument("--seconds", type=int, default=10)
-    parser.add_argument("--large", type=int, nargs="*", default=[300_000, 1_000_000])
+    parser.add_argument("--large", type=int, nargs="*", default=list(TARGETS_MS))
+    parser.add_argument(
+        "--shops",
+        type=Path,
+        help="Keeps the large shops, whose graphs take minutes, for the next run.",
+    )
     options = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is not installed; on Debian: apt-get install wrk")
+    if options.large and not is_there():
+        sys.exit("faiss is missing; run: pip install 'momentary[graph]', or give --large nothing")
     rows: list[Row] = []
 
     def note(found: Iterable[Row]) -> None:
@@ -562,9 +428,8 @@ def main() -> None:
         note(swapped(home, versions, items=options.items))
         for items in options.large:
             print(f"a simulated shop of {items:,} items", flush=True)
-            target_ms = 25 if items <= 300_000 else 40
-            note(large(scratch, items=items, target_ms=target_ms, seconds=options.seconds))
-    whole = len(options.large) == 2 and options.seconds >= 10
+            note(large(options.shops or scratch, items=items, seconds=options.seconds))
+    whole = options.large == list(TARGETS_MS) and options.seconds >= 10
     finish("serving", rows, data={}, seeds=[0], whole=whole)
 
 

@@ -86,6 +86,7 @@ class Service:
         home: The workspace.
         before: Runs in the new process before the service, such as to limit it.
         workers: Processes that answer.
+        index: How the items are searched; see `serve.index`.
         program: Python that the new process runs before the service, such as to change its clock.
     """
 
@@ -95,6 +96,7 @@ class Service:
         *,
         before: Callable[[], object] | None = None,
         workers: int = 1,
+        index: str = "auto",
         program: str = "",
     ) -> None:
         with socket.socket() as free:
@@ -108,7 +110,11 @@ class Service:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the service has ended
         self.process = subprocess.Popen(
             [*command, "--home", str(home)],
-            env={**plain, "MOMENTARY_SERVE_WORKERS": str(workers)},
+            env={
+                **plain,
+                "MOMENTARY_SERVE_WORKERS": str(workers),
+                "MOMENTARY_SERVE_INDEX": index,
+            },
             stdout=subprocess.DEVNULL,
             stderr=self._said,
             preexec_fn=before,

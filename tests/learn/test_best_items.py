@@ -6,6 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from momentary.learn.best_items import BestItems
+from momentary.learn.block_bounds import has_pairs
+
+WAYS = [False, True] if has_pairs() else [False]
+"""Leading parts as numbers, and as integers where the processor can."""
 
 
 def _rows(lists):
@@ -29,8 +33,9 @@ def _expected(vectors, biases, query, k, allowed):
     st.integers(0, 9),
     st.sampled_from([1e-6, 1.0, 1e4]),
     st.sampled_from([None, 1, 16, 1000]),
+    st.sampled_from(WAYS),
 )
-def test_the_best_that_are_allowed_are_found(seed, n_items, width, k, count, size, leading):
+def test_the_best_that_are_allowed_are_found(seed, n_items, width, k, count, size, leading, packed):
     rng = np.random.default_rng(seed)
     decay = 0.8 ** np.arange(width)
     vectors = (rng.standard_t(2, size=(n_items, width)) * size * decay).astype(np.float32)
@@ -41,7 +46,7 @@ def test_the_best_that_are_allowed_are_found(seed, n_items, width, k, count, siz
     held = [rng.integers(n_items, size=rng.integers(0, 6)) for _ in range(count)]
     samples = rng.normal(size=(5, width)).astype(np.float32)
 
-    best = BestItems(vectors, biases, samples=samples, leading=leading)
+    best = BestItems(vectors, biases, samples=samples, leading=leading, packed=packed)
     items, scores = best.best(queries, k, allowed=allowed, excluded=_rows(held))
 
     for row in range(count):

@@ -172,6 +172,121 @@ def test_both_ways_answer_alike(tmp_path, requests, direct):
     assert counted[0] == counted[1] != []
 
 
+def test_a_head_that_comes_again_is_not_parsed_again_and_answered_alike(tmp_path, monkeypatch):
+    """Clicks in one piece behind the same head, then others among them, on one connection."""
+    requests = [
+        _post("/v1/events", _click("a")),
+        _post("/v1/events", _click("b")),
+        _post("/v1/events", b"not json" + b" " * (len(json.dumps(_click("b"))) - 8)),
+        _post("/v1/events", _click("longer")),
+        _post("/v1/events", _click("longer")),
+        _post("/v1/recommend", {"session_id": "s", "k": 3}),
+        _post("/v1/recommend", {"session_id": "s", "k": 4}),
+        _post("/v1/recommend", {"session_id": "s", "k": 4}, "Cookie: id=zoe"),
+        _post("/v1/recommend", {"session_id": "s", "k": 2}, "Cookie: id=zoe"),
+        _post("/v1/events", _click("c"), content_type="text/plain"),
+        _post("/v1/events", _click("d"), content_type="text/plain"),
+        b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        _post("/v1/events", _click("e")),
+        _post("/v1/events", _click("f")),
+    ]
+    begun = []
+    begin = DirectProtocol.on_message_begin
+    monkeypatch.setattr(
+        DirectProtocol, "on_message_begin", lambda self: (begun.append(1), begin(self))[1]
+    )
+
+    async def run(app, routes):
+        protocol = protocol_for(30, routes)
+        async with _Server(app, protocol).listening() as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            found = []
+            for each in requests:
+                writer.write(each)
+                found.append(await asyncio.wait_for(_answer(reader), 5))
+            writer.close()
+            return found, getattr(protocol, "heads", {})
+
+    answers = []
+    for name in ("direct", "asgi"):
+        (tmp_path / name).mkdir()
+        with opened(tmp_path / name) as app:
+            answers.append(asyncio.run(run(app, app.direct() if name == "direct" else {})))
+    (short, heads), (long, _) = answers
+
+    assert short == long
+    # Parsed: each head once, those with a cookie each time, and what comes after ASGI once more.
+    assert len(begun) == len(requests) - 6
+    assert len(heads) == 4
+    assert not any(b"Cookie" in head for head in heads)
+
+
+def test_a_known_head_waits_for_its_body_and_for_the_answer_before(tmp_path):
+    whole = _post("/v1/recommend", {"session_id": "s", "k": 3})
+    cut = len(whole) - 7
+
+    async def run(app):
+        async with _Server(app, protocol_for(30, app.direct())).listening() as server:
+            first = await server.say(whole)
+            pieces = await server.say(whole[:cut], whole[cut:])
+            both = await server.say(whole + whole, answers=2)
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            await asyncio.sleep(0.02)
+            (connection,) = server.state.connections
+            # The second comes before the engine has settled the first.
+            connection.data_received(whole)
+            connection.data_received(whole)
+            late = [await asyncio.wait_for(_answer(reader), 5) for _ in range(2)]
+            writer.close()
+            return [*first, *pieces, *both, *late], server.through_asgi
+
+    with opened(tmp_path) as app:
+        answers, through = asyncio.run(run(app))
+    assert [first for first, _, _ in answers] == [b"HTTP/1.1 200 OK"] * 6
+    assert through == ["/v1/recommend"] * 3
+
+
+def test_heads_that_are_all_different_fill_no_memory(tmp_path):
+    async def run(app):
+        protocol = protocol_for(30, app.direct())
+        async with _Server(app, protocol).listening() as server:
+            for number in range(300):
+                await server.say(_post("/v1/events", [], f"X-Number: {number}"))
+            await server.say(_post("/v1/events", [], f"X-Long: {'x' * 4_000}"))
+            return protocol.heads
+
+    with opened(tmp_path) as app:
+        heads = asyncio.run(run(app))
+    assert 0 < len(heads) <= 256
+    assert max(map(len, heads)) < 2_100
+
+
+def test_a_connection_that_rests_is_closed_and_one_that_asks_is_not(tmp_path):
+    ask = _post("/v1/recommend", {"k": 1})
+
+    async def run(app):
+        async with _Server(app, protocol_for(30, app.direct())).listening() as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            await asyncio.sleep(0.02)
+            (connection,) = server.state.connections
+            connection.timeout_keep_alive = 0.2
+            loop = asyncio.get_running_loop()
+            begun_s = loop.time()
+            while loop.time() < begun_s + 0.5:
+                writer.write(ask)
+                await asyncio.wait_for(_answer(reader), 5)
+                await asyncio.sleep(0.05)
+            last_s = loop.time()
+            rest = await asyncio.wait_for(reader.read(), 5)
+            writer.close()
+            return rest, loop.time() - last_s
+
+    with opened(tmp_path) as app:
+        rest, waited_s = asyncio.run(run(app))
+    assert rest == b""
+    assert 0.05 < waited_s < 1.5
+
+
 def test_keys_and_their_rates_count_on_the_short_way(tmp_path):
     keys = {"write": "w" * 40, "read": "r" * 40}
     requests = [

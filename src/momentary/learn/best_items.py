@@ -19,6 +19,14 @@ from typing import NamedTuple
 import numpy as np
 
 from momentary.learn.arithmetic import kernel, largest, prefetch_row
+from momentary.learn.block_bounds import (
+    AT_ONCE,
+    LANES,
+    bound_four,
+    bound_one,
+    has_pairs,
+    lowest_bit,
+)
 from momentary.learn.threads import one_blas_thread
 from momentary.types import BoolArray, FloatArray, IntArray
 
@@ -26,12 +34,14 @@ Rows = tuple[IntArray, IntArray]
 """Item indices stored end to end and offsets: row r is `items[offsets[r]:offsets[r + 1]]`."""
 
 _STEP = 16  # leading columns come in whole vector registers
-_TILE = 128  # items whose leading parts lie together, column by column
-_AT_ONCE = 4
+_BLOCKS = 8  # of a tile; what may be wanted of one is asked for before any of it is scored
+_TILE = _BLOCKS * LANES
 _SCOUTS = 256
 _WANTED = 20
-_A_SCORE = 1_500  # what a score in full costs, in columns of a bound
+_A_SCORE = 3_000  # what a score in full costs, in columns of a bound; twice that of integers
 _PART = 16_384
+_ITEM_STEPS, _QUERY_STEPS = 32_000, 16_000  # their product leaves two bits for what is rounded
+_SHORTEST = 1e-12  # so that no step is too small for float32
 _ROUNDING = 2.0**-21  # of float32, with room to spare
 
 
@@ -44,6 +54,7 @@ class BestItems:
         samples: Queries like those to come; they decide how fast it is, never what is found.
             Shape (samples, width).
         leading: Columns that every item is bounded by; None chooses.
+        packed: Whether leading parts are kept as 16-bit integers; None where that is faster.
 
     Raises:
         ValueError: If a vector or a bias is no number.
@@ -56,6 +67,7 @@ class BestItems:
         *,
         samples: FloatArray,
         leading: int | None = None,
+        packed: bool | None = None,
     ) -> None:
         if np.isnan(biases).any() or not np.isfinite(
             vectors.max(initial=0) - vectors.min(initial=0)
@@ -66,13 +78,23 @@ class BestItems:
         spread = samples.T.astype(np.float64) @ samples
         # Ascending eigenvalues: the last columns are what queries have most of.
         turn = np.ascontiguousarray(np.linalg.eigh(spread)[1][:, ::-1].astype(np.float32))
+        self._packed = has_pairs() if packed is None else packed
         if leading is None:
-            leading = _cheapest(vectors, biases, samples[:: -(-len(samples) // 64)], turn=turn)
+            some = samples[:: -(-len(samples) // 64)]
+            a_score = _A_SCORE * (2 if self._packed else 1)
+            leading = _cheapest((vectors, biases), some, turn=turn, a_score=a_score)
         columns = min(width, leading)
         self._turn = np.zeros((width, -(-columns // 4) * 4), dtype=np.float32)
         self._turn[:, :columns] = turn[:, :columns]
         tiles = -(-n_items // _TILE)
-        self._heads = np.zeros((tiles, self._turn.shape[1], _TILE), dtype=np.float32)
+        self._longest = float(_lengths(vectors).max(initial=0))
+        # The length of no leading part is then more than what 15 bits hold.
+        self._step = max(self._longest, _SHORTEST) / _ITEM_STEPS
+        parts = (
+            (self._turn.shape[1] // 2, LANES, 2) if self._packed else (self._turn.shape[1], LANES)
+        )
+        kind = np.int16 if self._packed else np.float32
+        self._heads = np.zeros((tiles * _BLOCKS, *parts), dtype=kind)
         self._biases = np.full((tiles, _TILE), -np.inf, dtype=np.float32)
         self._biases.reshape(-1)[:n_items] = biases
         self._rests = np.zeros((tiles, _TILE), dtype=np.float32)
@@ -80,7 +102,6 @@ class BestItems:
             for begin in range(0, n_items, _PART):
                 self._keep(vectors[begin : begin + _PART], begin)
             likely = vectors @ samples.mean(axis=0) + biases
-        self._longest = float(_lengths(vectors).max(initial=0))
         self._largest_bias = float(np.abs(biases[np.isfinite(biases)]).max(initial=0))
         self._scouts = np.argsort(-likely, kind="stable")[:_SCOUTS]
 
@@ -88,6 +109,12 @@ class BestItems:
     def leading(self) -> int:
         """Columns that every item is bounded by."""
         return int(self._turn.shape[1])
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that it holds, the vectors included."""
+        held = (self._vectors, self._heads, self._biases, self._rests)
+        return sum(each.nbytes for each in held)
 
     def best(
         self, queries: FloatArray, k: int, *, allowed: BoolArray, excluded: Rows | None = None
@@ -113,7 +140,7 @@ class BestItems:
         with one_blas_thread():
             leads = search.queries @ self._turn
             missed = _lengths(search.queries - leads @ self._turn.T)
-            _search(search._replace(leads=leads, missed=missed))
+            _search(self._with_leads(search._replace(missed=missed), leads))
         return search.items, search.scores
 
     def among(
@@ -145,6 +172,23 @@ class BestItems:
         _choose(search, near)
         return search.items, search.scores
 
+    def _with_leads(self, search: _Search, leads: FloatArray) -> _Search:
+        """What is asked, with the leading parts of the queries as those of the items are kept."""
+        if not self._packed:
+            return search._replace(leads=leads)
+        lengths = np.maximum(_lengths(leads).astype(np.float64), _SHORTEST)
+        steps = lengths / _QUERY_STEPS
+        whole = np.rint(leads / steps[:, None])
+        # Each number is off by half a step at most, on either side of a product.
+        apart = leads.shape[1] ** 0.5 / 2
+        longest = self._longest + apart * self._step
+        slack = search.slack + apart * (self._step * lengths + steps * longest)
+        return search._replace(
+            leads=whole.astype(np.int16),
+            scales=(self._step * steps).astype(np.float32),
+            slack=(slack * (1 + _ROUNDING)).astype(np.float32),
+        )
+
     def _asked(
         self, queries: FloatArray, k: int, *, allowed: BoolArray, excluded: Rows | None
     ) -> _Search:
@@ -168,6 +212,7 @@ class BestItems:
             leads=np.empty((count, 0), dtype=np.float32),
             queries=asked,
             missed=np.empty(0, dtype=np.float32),
+            scales=np.empty(0, dtype=np.float32),
             slack=slack.astype(np.float32),
             allowed=allowed,
             held=held,
@@ -176,8 +221,11 @@ class BestItems:
             items=np.full((count, k), -1, dtype=np.int64),
             scores=np.full((count, k), -np.inf, dtype=np.float32),
             bars=np.empty(count, dtype=np.float32),
-            bounds=np.empty((_AT_ONCE, _TILE), dtype=np.float32),
-            near=np.empty(_TILE, dtype=np.int64),
+            least=np.empty(count, dtype=np.float32),
+            bounds=np.empty(AT_ONCE * LANES, dtype=np.float32),
+            near=np.empty((AT_ONCE, _TILE), dtype=np.int64),
+            near_bounds=np.empty((AT_ONCE, _TILE), dtype=np.float32),
+            found=np.zeros(AT_ONCE, dtype=np.int64),
         )
 
     def _keep(self, vectors: FloatArray, begin: int) -> None:
@@ -185,27 +233,36 @@ class BestItems:
         heads = vectors @ self._turn
         lengths = _lengths(vectors - heads @ self._turn.T)
         self._rests.reshape(-1)[begin : begin + len(vectors)] = lengths
-        tiles = -(-len(vectors) // _TILE)
-        padded = np.zeros((tiles * _TILE, heads.shape[1]), dtype=np.float32)
-        padded[: len(heads)] = heads
-        first = begin // _TILE
-        self._heads[first : first + tiles] = padded.reshape(tiles, _TILE, -1).transpose(0, 2, 1)
+        blocks = -(-len(vectors) // LANES)
+        padded = np.zeros((blocks * LANES, heads.shape[1]), dtype=self._heads.dtype)
+        padded[: len(heads)] = np.rint(heads / self._step) if self._packed else heads
+        split = padded.reshape(blocks, LANES, *self._heads.shape[1:2], -1)
+        kept = self._heads[begin // LANES :][:blocks]
+        kept[...] = split.transpose(0, 2, 1, 3).reshape(kept.shape)
 
 
 def _cheapest(
-    vectors: FloatArray, biases: FloatArray, samples: FloatArray, *, turn: FloatArray
+    items: tuple[FloatArray, FloatArray], samples: FloatArray, *, turn: FloatArray, a_score: float
 ) -> int:
-    """Columns that cost least together with the items that they leave to be scored in full."""
+    """Columns that cost least together with the items that they leave to be scored in full.
+
+    Args:
+        items: Their vectors and biases.
+        samples: Queries.
+        turn: What queries have most of first.
+        a_score: What a score in full costs, in columns of a bound.
+    """
+    vectors, biases = items
     rows = slice(None, None, -(-len(vectors) // _PART))
-    items, queries = vectors[rows] @ turn, samples @ turn
-    scores = queries @ items.T + biases[rows]
-    place = max(1, round(_WANTED * len(items) / max(1, len(vectors))))
-    bars = np.partition(scores, -min(place, len(items)), axis=1)[:, -min(place, len(items)), None]
+    turned, queries = vectors[rows] @ turn, samples @ turn
+    scores = queries @ turned.T + biases[rows]
+    place = min(max(1, round(_WANTED * len(turned) / max(1, len(vectors)))), len(turned))
+    bars = np.partition(scores, -place, axis=1)[:, -place, None]
     costs = {}
     for columns in range(_STEP, vectors.shape[1] + _STEP, _STEP):
-        bounds = queries[:, :columns] @ items[:, :columns].T + biases[rows]
-        bounds += _lengths(queries[:, columns:])[:, None] * _lengths(items[:, columns:])
-        costs[columns] = columns + _A_SCORE * float((bounds >= bars).mean())
+        bounds = queries[:, :columns] @ turned[:, :columns].T + biases[rows]
+        bounds += _lengths(queries[:, columns:])[:, None] * _lengths(turned[:, columns:])
+        costs[columns] = columns + a_score * float((bounds >= bars).mean())
     return min(costs, key=lambda columns: costs[columns], default=_STEP)
 
 
@@ -219,18 +276,21 @@ class _Search(NamedTuple):
     """What compiled code needs of a search.
 
     Attributes:
-        heads: Leading parts of the items' vectors. Shape (tiles, leading, tile).
+        heads: Leading parts of the items' vectors; see `block_bounds`.
         biases: -inf for no item. Shape (tiles, tile).
         rests: Lengths of what the leading parts lack. Shape (tiles, tile).
         leads: Leading parts of the queries. Shape (queries, leading).
         missed: Lengths of what they lack. Shape (queries,).
+        scales: What a product of integers stands for. Shape (queries,).
         slack: Of rounding. Shape (queries,).
         held: Items that one query may not be given, by `offsets`.
         scouts: Items that are likely to be wanted.
         items, scores: What is found. Shape (queries, k).
         bars: What an item must reach. Shape (queries,).
-        bounds: Room for those of one tile. Shape (4, tile).
-        near: Room for what may be among the best of a tile. Shape (tile,).
+        least: What a bound must reach: `bars` less `slack`. Shape (queries,).
+        bounds: Room for those of one block. Shape (64,).
+        near, near_bounds: Room for what may be among the best of a tile. Shape (4, tile).
+        found: How many there are. Shape (4,).
     """
 
     heads: FloatArray
@@ -240,6 +300,7 @@ class _Search(NamedTuple):
     leads: FloatArray
     queries: FloatArray
     missed: FloatArray
+    scales: FloatArray
     slack: FloatArray
     allowed: BoolArray
     held: IntArray
@@ -248,8 +309,11 @@ class _Search(NamedTuple):
     items: IntArray
     scores: FloatArray
     bars: FloatArray
+    least: FloatArray
     bounds: FloatArray
     near: IntArray
+    near_bounds: FloatArray
+    found: IntArray
 
 
 @kernel
@@ -258,15 +322,16 @@ def _search(search: _Search) -> None:
     count = len(search.leads)
     for row in range(count):
         search.bars[row] = _reached(search, row)
-    together = count // _AT_ONCE * _AT_ONCE
-    for tile in range(len(search.heads)):
-        for row in range(0, together, _AT_ONCE):
-            _bound_four(search, tile, row)
-            for at in range(row, row + _AT_ONCE):
-                _look(search, tile, at)
+        search.least[row] = search.bars[row] - search.slack[row]
+    together = count // AT_ONCE * AT_ONCE
+    for tile in range(len(search.biases)):
+        for row in range(0, together, AT_ONCE):
+            _gather_four(search, tile, row)
+            for at in range(AT_ONCE):
+                _look(search, row + at, at)
         for row in range(together, count):
-            _bound_one(search, tile, row)
-            _look(search, tile, row)
+            _gather_one(search, tile, row)
+            _look(search, row, 0)
 
 
 @kernel
@@ -297,75 +362,57 @@ def _reached(search: _Search, row: int) -> np.float32:
 
 
 @kernel
-def _bound_one(search: _Search, tile: int, row: int) -> None:
-    """Bound the scores of a tile's items for one query from above, but for rounding."""
-    head, bias, rest = search.heads[tile], search.biases[tile], search.rests[tile]
-    lead, missed, bounds = search.leads[row], search.missed[row], search.bounds[row % _AT_ONCE]
-    for i in range(_TILE):
-        bounds[i] = bias[i] + rest[i] * missed
-    for j in range(0, len(head), 4):
-        h0, h1, h2, h3 = head[j], head[j + 1], head[j + 2], head[j + 3]
-        q0, q1, q2, q3 = lead[j], lead[j + 1], lead[j + 2], lead[j + 3]
-        for i in range(_TILE):
-            bounds[i] += q0 * h0[i] + q1 * h1[i] + q2 * h2[i] + q3 * h3[i]
+def _gather_four(search: _Search, tile: int, row: int) -> None:
+    """Find what may be among the best of a tile for four queries."""
+    for block in range(tile * _BLOCKS, (tile + 1) * _BLOCKS):
+        hits = bound_four(search, block, row)
+        while hits:
+            place = lowest_bit(hits)
+            hits &= hits - np.uint64(1)
+            at = place // LANES
+            item = block * LANES + place % LANES
+            _note(search, (item, row + at, at), search.bounds[place])
 
 
 @kernel
-def _bound_four(search: _Search, tile: int, row: int) -> None:
-    """Bound them for four queries, which share what is read of the items."""
-    head, bias, rest = search.heads[tile], search.biases[tile], search.rests[tile]
-    a, b, c, d = search.bounds[0], search.bounds[1], search.bounds[2], search.bounds[3]
-    leads, missed = search.leads, search.missed
-    m0, m1, m2, m3 = missed[row], missed[row + 1], missed[row + 2], missed[row + 3]
-    l0, l1, l2, l3 = leads[row], leads[row + 1], leads[row + 2], leads[row + 3]
-    for i in range(_TILE):
-        a[i] = bias[i] + rest[i] * m0
-        b[i] = bias[i] + rest[i] * m1
-        c[i] = bias[i] + rest[i] * m2
-        d[i] = bias[i] + rest[i] * m3
-    for j in range(0, len(head), 2):
-        h0, h1 = head[j], head[j + 1]
-        a0, a1, b0, b1 = l0[j], l0[j + 1], l1[j], l1[j + 1]
-        c0, c1, d0, d1 = l2[j], l2[j + 1], l3[j], l3[j + 1]
-        for i in range(_TILE):
-            a[i] += a0 * h0[i] + a1 * h1[i]
-            b[i] += b0 * h0[i] + b1 * h1[i]
-            c[i] += c0 * h0[i] + c1 * h1[i]
-            d[i] += d0 * h0[i] + d1 * h1[i]
+def _gather_one(search: _Search, tile: int, row: int) -> None:
+    """Find it for one query."""
+    for block in range(tile * _BLOCKS, (tile + 1) * _BLOCKS, AT_ONCE):
+        hits = bound_one(search, block, row)
+        while hits:
+            place = lowest_bit(hits)
+            hits &= hits - np.uint64(1)
+            _note(search, (block * LANES + place, row, 0), search.bounds[place])
 
 
 @kernel
-def _look(search: _Search, tile: int, row: int) -> None:
-    """Keep what is best of a tile."""
+def _note(search: _Search, spot: tuple[int, int, int], bound: np.float32) -> None:
+    """Keep an item that may be among the best of a row, and ask for its vector."""
+    item, row, at = spot
+    if bound > -np.inf and _free(search, item, row):
+        place = search.found[at]
+        search.near[at, place] = item
+        search.near_bounds[at, place] = bound
+        search.found[at] = place + 1
+        prefetch_row(search.vectors, item)
+
+
+@kernel
+def _look(search: _Search, row: int, at: int) -> None:
+    """Keep what is best of what was found."""
     items, scores = search.items[row], search.scores[row]
-    bounds, slack = search.bounds[row % _AT_ONCE], search.slack[row]
-    begin, last = tile * _TILE, len(items) - 1
-    for item in search.near[: _gather(search, tile, row)]:
-        if bounds[item - begin] < search.bars[row] - slack:
+    last = len(items) - 1
+    for place in range(search.found[at]):
+        if search.near_bounds[at, place] < search.least[row]:
             continue
+        item = search.near[at, place]
         score = _score(search, item, row)
         if score > scores[last]:
             items[last], scores[last] = item, score
             _sift(items, scores)
             search.bars[row] = largest(search.bars[row], scores[last])
-
-
-@kernel
-def _gather(search: _Search, tile: int, row: int) -> int:
-    """Find what may be among the best of a tile, and ask for its vectors; how many."""
-    bounds, least = search.bounds[row % _AT_ONCE], search.bars[row] - search.slack[row]
-    reach = np.int32(0)
-    for i in range(_TILE):
-        reach |= np.int32(bounds[i] >= least)
-    if reach == 0:
-        return 0
-    found, begin = 0, tile * _TILE
-    for i in range(_TILE):
-        if bounds[i] >= least and bounds[i] > -np.inf and _free(search, begin + i, row):
-            search.near[found] = begin + i
-            prefetch_row(search.vectors, begin + i)
-            found += 1
-    return found
+            search.least[row] = search.bars[row] - search.slack[row]
+    search.found[at] = 0
 
 
 @kernel

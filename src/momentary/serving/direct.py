@@ -13,7 +13,7 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -22,6 +22,9 @@ from momentary.serving.protocol import GuardedProtocol, guarded
 
 _LOGGER = logging.getLogger(__name__)
 _LARGEST_BYTES = 65_536
+_LONGEST_HEAD = 2_048
+_MOST_HEADS = 256
+_HEAD_END = b"\r\n\r\n"
 _SPECIAL = frozenset((b"expect", b"transfer-encoding", b"upgrade"))
 _CLOSE = (b"connection", b"close")
 _OF_BASE = {
@@ -34,7 +37,9 @@ _OF_BASE = {
     ),
     "on_body": (2, ("cycle",)),
     "on_message_complete": (1, ("cycle",)),
-    "on_response_complete": (1, ("pipeline", "server_state")),
+    "on_response_complete": (1, ("pipeline", "server_state", "timeout_keep_alive_task")),
+    "timeout_keep_alive_handler": (1, ("transport",)),
+    "data_received": (2, ("parser", "_unset_keepalive_if_required")),
     "connection_lost": (2, ("cycle", "disconnected", "message_event")),
     "shutdown": (1, ("cycle", "response_complete", "keep_alive")),
 }
@@ -86,22 +91,48 @@ class Reply:
             self._protocol.transport.close()
 
 
+class Head(NamedTuple):
+    """What the parser said of the head of a plain request.
+
+    Attributes:
+        length: Bytes of the body.
+    """
+
+    answering: Answering
+    headers: list[tuple[bytes, bytes]]
+    length: int
+
+
 class DirectProtocol(GuardedProtocol):
     """uvicorn's protocol with a shorter way for the busiest routes.
 
+    A client that asks again sends the same head, so what the parser said of the latest heads is
+    kept by their bytes, and a request that comes in one piece is not parsed twice. Heads with a
+    cookie, which may name a person, are not kept.
+
     Attributes:
         direct: The routes, by the path as it is sent; all of them take POST.
+        heads: The heads that are kept.
     """
 
     direct: ClassVar[Mapping[bytes, Answering]] = {}
+    heads: ClassVar[dict[bytes, Head]] = {}
 
     _answering: Answering | None = None
     _parts: list[bytes]
     _dated: ClassVar[tuple[object, bytes]] = (None, b"")
+    _between = True
+    """Whether the parser has read all of a request, and nothing of the next."""
+    _whole: bytes | None = None
+    _rested_s = 0.0
 
     def data_received(self, data: bytes) -> None:
         """Read on; a body that does not come at once is waited for by ASGI."""
+        if self._between and self._is_known(data):
+            return
+        self._whole = data if self._between else None
         super().data_received(data)
+        self._whole = None
         if self._answering is not None:
             self._answering = None
             if not self.transport.is_closing():
@@ -110,6 +141,7 @@ class DirectProtocol(GuardedProtocol):
     def on_message_begin(self) -> None:
         """A request begins; whose it is shows when its head is complete."""
         self.begin_watch()
+        self._between = False
         self.url = b""
         self.headers = []
 
@@ -140,11 +172,14 @@ class DirectProtocol(GuardedProtocol):
             super().on_message_complete()
             return
         self._answering = None
-        self._begun_s = None
-        reply = Reply(self, keep_alive=self.parser.should_keep_alive())
-        self.cycle = reply  # type: ignore[assignment]
         parts = self._parts
-        answering(self.headers, parts[0] if len(parts) == 1 else b"".join(parts), reply)
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        keep_alive = self.parser.should_keep_alive()
+        head = Head(answering, self.headers, len(body))
+        if keep_alive and self._whole is not None:
+            self._know(self._whole, head)
+        self._between = True
+        self._ask(head, body, Reply(self, keep_alive=keep_alive))
 
     def respond(self, reply: Reply, *, status: int, headers: Headers, body: bytes) -> None:
         """Write an answer; the next request of the connection may come."""
@@ -157,7 +192,66 @@ class DirectProtocol(GuardedProtocol):
         self.transport.write(b"".join(parts))
         if not reply.keep_alive:
             self.transport.close()
-        self.on_response_complete()
+        if self.pipeline or self.flow.read_paused or self.transport.is_closing():
+            self.on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self._rested_s = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_again(self.timeout_keep_alive)
+
+    def on_response_complete(self) -> None:
+        """ASGI has answered, or a pipelined request waits for it."""
+        self._rested_s = self.loop.time()
+        super().on_response_complete()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that has rested for too long.
+
+        Arming this anew costs more than looking, so a request does not disarm it.
+        """
+        self.timeout_keep_alive_task = None
+        if self.cycle is not None and not self.cycle.response_complete:
+            return
+        left_s = self._rested_s + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._look_again(left_s)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _look_again(self, after_s: float) -> None:
+        handler = self.timeout_keep_alive_handler
+        self.timeout_keep_alive_task = self.loop.call_later(after_s, handler)
+
+    def _is_known(self, data: bytes) -> bool:
+        """Answer a whole request whose head is known; whether it was one."""
+        end = data.find(_HEAD_END) + len(_HEAD_END)
+        head = self.heads.get(data[:end])
+        if head is None or len(data) != end + head.length or not self._is_free():
+            return False
+        self._in_head = False
+        self._ask(head, data[end:], Reply(self, keep_alive=True))
+        return True
+
+    def _know(self, data: bytes, head: Head) -> None:
+        """Keep the head of a request that came in one piece, with nothing behind it."""
+        end = data.find(_HEAD_END) + len(_HEAD_END)
+        if len(data) != end + head.length or end > _LONGEST_HEAD:
+            return
+        if any(name == b"cookie" for name, _ in head.headers):
+            return
+        if len(self.heads) >= _MOST_HEADS:
+            self.heads.clear()
+        self.heads[data[:end]] = head
+
+    def _ask(self, head: Head, body: bytes, reply: Reply) -> None:
+        self._begun_s = None
+        self.cycle = reply  # type: ignore[assignment]
+        head.answering(head.headers, body, reply)
+
+    def _is_free(self) -> bool:
+        """Whether no request waits for its answer, nor an answer for its reader."""
+        return (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
 
     def _is_plain(self) -> bool:
         """Whether a request to a busy route needs nothing that only ASGI gives."""
@@ -166,8 +260,7 @@ class DirectProtocol(GuardedProtocol):
         return (
             parser.get_method() == b"POST"
             and parser.get_http_version() == "1.1"
-            and (self.cycle is None or self.cycle.response_complete)
-            and not self.flow.write_paused
+            and self._is_free()
             and len(fields) == len(self.headers)
             and length.isdigit()
             and int(length[:20]) <= _LARGEST_BYTES
@@ -228,4 +321,5 @@ def protocol_for(
     if not fits():
         _LOGGER.warning("this uvicorn is built otherwise; every request goes through ASGI")
         return guarded(request_s)
-    return type("DirectProtocol", (DirectProtocol,), {"request_s": request_s, "direct": routes})
+    own = {"request_s": request_s, "direct": routes, "heads": {}}
+    return type("DirectProtocol", (DirectProtocol,), own)
