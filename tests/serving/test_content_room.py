@@ -5,8 +5,17 @@ import asyncio
 import pytest
 
 from momentary.serving import content
-from momentary.serving.looking import Looker
-from tests.serving.test_live_content import app, bundle, looked, run, sent  # noqa: F401
+from momentary.serving.looking import Looker, Seen
+from tests.serving.test_live_content import (  # noqa: F401
+    app,
+    bundle,
+    looked,
+    run,
+    sent,
+    settled,
+)
+
+LOOK = Looker.look
 
 
 def test_an_item_that_is_refused_while_many_are_looked_at_was_not_written(
@@ -44,6 +53,34 @@ def test_items_that_come_at_once_are_counted_before_they_are_looked_at(
         puts = (client.put(f"/v1/items/n{n}", json={"image": "slow"}) for n in range(5))
         answers = await asyncio.gather(*puts)
         assert sorted(each.status_code for each in answers) == [201, 201, 429, 429, 429]
+
+    run(app, story)
+
+
+def test_texts_wait_for_no_picture(app, monkeypatch):  # noqa: F811
+    begun = asyncio.Event()
+
+    async def look(_looker, modality, _source):
+        if modality == "image":
+            begun.set()
+            await asyncio.sleep(60)
+        return Seen(reason="nothing to see.")
+
+    # The one turn of each looker is real.
+    monkeypatch.setattr(Looker, "look", LOOK)
+    monkeypatch.setattr(Looker, "_look", look)
+    monkeypatch.setattr(content, "_WAIT_S", 0)
+
+    async def story(client):
+        await client.put("/v1/items/slow", json={"image": "slow"})
+        await begun.wait()
+        await client.put("/v1/items/words", json={"name": "Words"})
+
+        async def read():
+            return (await client.get("/v1/items/words/content")).json()["state"] == "ready"
+
+        await settled(read)
+        assert (await client.get("/v1/items/slow/content")).json()["state"] == "pending"
 
     run(app, story)
 

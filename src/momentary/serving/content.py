@@ -96,13 +96,13 @@ class LiveContent:
         self._engine = engine
         self._workspace = workspace
         self._settings = settings
-        self._looker = Looker(
-            MediaLimits(
-                folders=tuple(Path(each) for each in settings.media_folders),
-                urls=settings.media_urls,
-                max_bytes=settings.max_media_bytes,
-            )
+        limits = MediaLimits(
+            folders=tuple(Path(each) for each in settings.media_folders),
+            urls=settings.media_urls,
+            max_bytes=settings.max_media_bytes,
         )
+        # Texts have a process of their own: a search by meaning waits for no hostile file.
+        self._looker, self._reader = Looker(limits), Looker(limits)
         self._lock = threading.Lock()
         self._applying = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -140,7 +140,8 @@ class LiveContent:
         self.behind = True
         if assortment is not None and assortment.trouble:
             _LOGGER.warning("%s", assortment.trouble)
-        self._looker.models = {} if assortment is None else models_of(assortment.encoders)
+        models = {} if assortment is None else models_of(assortment.encoders)
+        self._looker.models = self._reader.models = models
         self._counted = self._uncounted()
         self._engine.watcher = self if self._counted is not None else None
 
@@ -156,6 +157,7 @@ class LiveContent:
         for task in self._tasks:
             task.cancel()
         self._looker.close()
+        self._reader.close()
 
     def recorded(self, events: Sequence[Event]) -> None:
         """Events are on the disk; new items among them move soon."""
@@ -291,7 +293,7 @@ class LiveContent:
             raise Problem(429, detail, field=field, headers=((b"retry-after", b"1"),))
         self._sent_bytes += size
         try:
-            seen = await self._looker.look(modality, content)
+            seen = await self._look(modality, content)
         finally:
             self._sent_bytes -= size
         if seen.reason:
@@ -341,7 +343,7 @@ class LiveContent:
         version = None if assortment is None else assortment.encoders.get("text")
         if assortment is None or version is None or version.startswith(MEANINGLESS):
             return []
-        seen = await self._looker.look("text", text.encode())
+        seen = await self._look("text", text.encode())
         query = {name: vector for name, (_, vector) in self._comparable(seen).items()}
 
         def search() -> list[str]:
@@ -431,7 +433,12 @@ class LiveContent:
             return  # each would hold the encoders; they load when something is to be looked at
         encoders = {} if self._assortment is None else self._assortment.encoders
         wanted = [each for each in MODALITIES if set(_VIEWS[each]) & set(encoders)]
-        await self._looker.warm(wanted)
+        await self._reader.warm([each for each in wanted if each == "text"])
+        await self._looker.warm([each for each in wanted if each != "text"])
+
+    async def _look(self, modality: Modality, source: str | bytes) -> Seen:
+        looker = self._reader if modality == "text" else self._looker
+        return await looker.look(modality, source)
 
     async def _recount(self) -> None:
         """Count the company of new items anew, from the log's last months."""
@@ -465,7 +472,7 @@ class LiveContent:
     async def _take_in(self, item: Item, looked: Mapping[Modality, Seen], *, turn: int) -> None:
         seen: dict[Modality, Seen] = {}
         for modality, source in _sources(item):
-            seen[modality] = looked.get(modality) or await self._looker.look(modality, source)
+            seen[modality] = looked.get(modality) or await self._look(modality, source)
         seen |= looked
         if self._turns.get(item.item_id) != turn:
             return  # it was put again, or deleted, in the meantime
