@@ -63,6 +63,21 @@ def test_an_item_that_cannot_be_placed_stands_in_nobodys_way(shop, monkeypatch, 
     told(shop, story)
 
 
+def test_many_that_another_machine_deletes_are_like_nothing_here(shop):  # noqa: F811
+    async def story(first, second, look):
+        await first.put("/v1/items/new", json={"image_data": SENT})
+        await look()
+        assert (await second.get("/v1/items/new/similar")).status_code == 200
+        for number in range(60):
+            shop[0][0].catalog.delete(f"other-{number}")
+        shop[0][0].catalog.delete("new")
+        await look()
+        assert (await second.get("/v1/items/new/similar")).status_code == 404
+        assert (await second.get("/v1/items/g2-03/similar")).status_code == 200
+
+    told(shop, story)
+
+
 def test_whom_one_machine_erases_the_others_forget(shop):  # noqa: F811
     click = {"item_id": "g2-01", "event_type": "view_item", "timestamp": 1_700_000_000}
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
+import numpy as np
+
 from momentary.data import erasure, item_vectors, model_aliases
 from momentary.data.catalog import ITEMS, Changes
 from momentary.data.workspace import Workspace
@@ -132,7 +134,9 @@ class Following:
             return Changes(revision=self._items, items={}, more=True)
         self._engine.retable(table)
         self._discovery.changed_much()
-        return changes
+        gone = () if table.deleted is None else np.flatnonzero(table.deleted).tolist()
+        deleted = [items.ids[each] for each in gone if self._content.has(items.ids[each])]
+        return changes._replace(items=dict.fromkeys(deleted))
 
     def _rows(self, changes: Changes) -> dict[str, ItemTable]:
         return {item_id: self._workspace.catalog.table([item_id]) for item_id in changes.items}
