@@ -175,7 +175,7 @@ class Server(http.server.BaseHTTPRequestHandler):
                 while True:
                     self.wfile.write(bytes(65_536))
             if self.path == "/ok/slow.png":
-                for _ in range(20):
+                for _ in range(80):
                     self.wfile.write(b"0")
                     time.sleep(0.05)
             self.wfile.write(picture())
@@ -195,7 +195,7 @@ def address():
 
 
 def test_urls_are_fetched_from_the_allow_list_only(address):
-    limits = MediaLimits(urls=(f"{address}/ok/",), max_bytes=200_000, download_s=0.6)
+    limits = MediaLimits(urls=(f"{address}/ok/",), max_bytes=200_000, download_s=2)
     assert read_media(f"{address}/ok/a.png", limits=limits) == picture()
     for path, reason in [
         ("/other/a.png", "none of the allowed"),
