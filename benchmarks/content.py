@@ -1,4 +1,4 @@
-"""Every target of content: cold films, look-alikes, sounds, dissection, playlists, encoding.
+"""Every target of content, and what its options do, beside baselines.
 
     python -m benchmarks.content [--only films,fashion] [--cache FOLDER] [--seeds 0,1,2]
 
@@ -21,6 +21,7 @@ from benchmarks import (
     content_dissection,
     content_encoding,
     content_fashion,
+    content_outliers,
     content_placement,
     content_playlists,
     content_sounds,
@@ -45,6 +46,7 @@ def main() -> None:
         "dissection": functools.partial(content_dissection.run, seeds=seeds),
         "placement": functools.partial(content_placement.run, seeds=seeds),
         "playlists": content_playlists.run,
+        "outliers": content_outliers.run,
         "encoding": content_encoding.run,
     }
     chosen = given.only.split(",") if given.only else list(parts)

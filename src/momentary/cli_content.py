@@ -159,6 +159,7 @@ def similar(
     """
     from momentary.recommend.alike import AlikeConfig, items_like
     from momentary.recommend.finding import said_of
+    from momentary.recommend.playlist import TOLERANCE
 
     with open_workspace(home) as workspace:
         recommender, index, trouble = _known(workspace, model)
@@ -168,7 +169,7 @@ def similar(
             index=index,
             facts=workspace.catalog.table,
             k=k,
-            config=AlikeConfig(tolerance=2.5 if drop_outliers else None),
+            config=AlikeConfig(tolerance=TOLERANCE if drop_outliers else None),
             plain=plain,
         )
         views = index.views_of(item) if index is not None and item in index else []

@@ -22,6 +22,9 @@ from momentary.errors import DataError
 from momentary.learn.bounds import require_ranges
 from momentary.types import BoolArray, FloatArray, IntArray, ObjectArray
 
+TOLERANCE = 2.5
+"""Robust deviations below which an item of a list usually counts as an outlier."""
+
 _TINY = 1e-9
 
 
@@ -196,7 +199,7 @@ def figures(vectors: FloatArray, order: IntArray) -> PlaylistFigures:
 
 
 def without_outliers(
-    vectors: FloatArray, listed: IntArray, *, seed: int | None = None, tolerance: float = 2.5
+    vectors: FloatArray, listed: IntArray, *, seed: int | None = None, tolerance: float = TOLERANCE
 ) -> IntArray:
     """A list that behaviour made, without what sounds, looks or reads like none of the others.
 
