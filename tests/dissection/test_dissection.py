@@ -58,7 +58,7 @@ def test_a_label_is_chosen_on_one_half_and_scored_on_the_other():
     assert found.second_area[2] == 1.0
     assert found.second[:2].tolist() == [-1, -1]
     assert found.share == pytest.approx(1 / 3)
-    with pytest.raises(DataError, match="label 0 has 1 sounds"):
+    with pytest.raises(DataError, match="label 0: it has 1 sound on one half"):
         answers(one[:40, None], labels[:40], np.arange(40) >= 36)
 
 
@@ -78,8 +78,23 @@ def test_too_few_sounds_of_a_label_are_named_before_anything_is_trained():
     def told(_done, _total, _note):
         raise AssertionError("something was trained")
 
-    with pytest.raises(DataError, match=r"bark has \d sounds? on one half"):
+    with pytest.raises(DataError, match=r"two are needed.*bark: it has \d sounds? on one half"):
         dissect(few, config=SMALL, rng=np.random.default_rng(0), progress=told)
+
+
+def test_a_rare_label_is_left_out_and_the_others_are_compared_with_the_most_frequent():
+    rng = np.random.default_rng(5)
+    found = recordings(rng, per_label=48, sources_per_label=48)
+    rare = [*range(30), *range(48, 51), *range(96, 144)]  # 30 barks, 3 rains, 48 bells
+    study = dissect(found.take(np.array(rare)), config=SMALL, comparisons=1, rng=rng)
+    assert study.held_out.label_names == ["bark", "<b>bell</b>"]
+    assert study.left_out[0].startswith("rain: it has 0 sounds on one half")
+    name, share = study.usual
+    labels = study.held_out.labels
+    assert (name, share) == ("<b>bell</b>", pytest.approx((labels == 1).mean()))
+    always = replace(study, told=np.ones_like(labels))
+    assert always.accuracy == pytest.approx(share)
+    assert always.balanced_accuracy == 0.5
 
 
 def test_sources_are_never_on_two_sides():

@@ -74,9 +74,7 @@ def render(
         "media-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"
         f"<title>{html.escape(title)}</title><style>{_resource('page.css')}</style></head><body>"
         f"<main><h1>{html.escape(title)}</h1>"
-        f"<p>{len(study.held_out.names)} sounds that the network never heard; it tells the label "
-        f"of {study.accuracy:.0%} of them (guessing: {1 / len(study.held_out.label_names):.0%}). "
-        "Press a picture to hear what drives a unit most. A unit "
+        f"<p>{_known(study)} Press a picture to hear what drives a unit most. A unit "
         f"is selective if, with a chance of {SELECTIVE:g} or more, a sound of its label drives it "
         "more than another sound does; the label was chosen on one half of the sources and scored "
         "on the "
@@ -84,6 +82,18 @@ def render(
         '<audio id="player"></audio></main>'
         f'<script type="application/json" id="sounds">{data}</script>'
         f"<script>{_resource('page.js')}</script></body></html>"
+    )
+
+
+def _known(study: Study) -> str:
+    """How much the network knows, beside what one knows without listening."""
+    usual, share = study.usual
+    labels = len(study.held_out.label_names)
+    return (
+        f"{len(study.held_out.names)} sounds that the network never heard; it tells the label of "
+        f"{study.accuracy:.0%} of them (always saying {html.escape(usual)}: {share:.0%}), and of "
+        f"each of the {labels} labels {study.balanced_accuracy:.0%} on average (guessing: "
+        f"{1 / labels:.0%})."
     )
 
 

@@ -83,7 +83,9 @@ def answers(activity: FloatArray, labels: IntArray, second_half: BoolArray) -> A
         DataError: If a label has too few sounds on a side.
     """
     n_labels = int(labels.max()) + 1
-    require_both_halves(labels, second_half, names=[f"label {each}" for each in range(n_labels)])
+    names = [f"label {each}" for each in range(n_labels)]
+    for label, what in lacking(labels, second_half, names=names).items():
+        raise DataError(f"{names[label]}: {what}. Add sources, or leave the label out.")
     first_half = ~second_half
     chosen_on = _areas_by_label(activity[first_half], labels[first_half], n_labels)
     scored_on = _areas_by_label(activity[second_half], labels[second_half], n_labels)
@@ -100,25 +102,23 @@ def answers(activity: FloatArray, labels: IntArray, second_half: BoolArray) -> A
     )
 
 
-def require_both_halves(labels: IntArray, second_half: BoolArray, *, names: Sequence[str]) -> None:
-    """Refuse halves on which not every label can be told from the others.
+def lacking(labels: IntArray, second_half: BoolArray, *, names: Sequence[str]) -> dict[int, str]:
+    """The labels that cannot be told from the others on one of the halves, and what they lack.
 
     Args:
         labels: From 0. Shape (sounds,).
         second_half: The sounds to score on. Shape (sounds,).
         names: Of the labels.
-
-    Raises:
-        DataError: Naming the label.
     """
-    for label, name in enumerate(names):
-        for half in (~second_half, second_half):
-            count = int((labels[half] == label).sum())
-            if count < _FEWEST:
-                raise DataError(
-                    f"{name} has {count} sounds on one half of the held-out sources; it "
-                    f"needs {_FEWEST}. Add sources, or leave the label out."
-                )
+    found = {}
+    for label in range(len(names)):
+        least = min(int((labels[half] == label).sum()) for half in (~second_half, second_half))
+        if least < _FEWEST:
+            sounds = f"{least} sound{'s' if least != 1 else ''}"
+            found[label] = (
+                f"it has {sounds} on one half of the held-out sources and needs {_FEWEST}"
+            )
+    return found
 
 
 def supported(share: float, comparisons: Sequence[float]) -> bool:

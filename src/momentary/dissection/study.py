@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from momentary.dissection.selectivity import Answers, answers, require_both_halves, supported
+from momentary.dissection.selectivity import Answers, answers, lacking, supported
 from momentary.errors import DataError
 from momentary.models.audio_network import AudioNetwork, AudioNetworkConfig
 from momentary.types import BoolArray, FloatArray, IntArray, Progress, silent
@@ -100,7 +100,7 @@ class Study:
         network: The trained one.
         held_out: The sounds that it never heard.
         second_half: Which of them scored the labels. Shape (sounds,).
-        accuracy: Share of the held-out sounds whose label the network tells.
+        told: The label that the network says of each of them. Shape (sounds,).
         layers: The first and the top one.
         left_out: Labels of which nothing can be said, each with the reason.
     """
@@ -108,9 +108,28 @@ class Study:
     network: AudioNetwork
     held_out: Recordings
     second_half: BoolArray
-    accuracy: float
+    told: IntArray
     layers: Sequence[Layer]
     left_out: Sequence[str]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the held-out sounds whose label the network tells."""
+        return float((self.told == self.held_out.labels).mean())
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """The same for each label alone, averaged over the labels; guessing reaches 1 / labels."""
+        right = self.told == self.held_out.labels
+        labels = range(len(self.held_out.label_names))
+        return float(np.mean([right[self.held_out.labels == label].mean() for label in labels]))
+
+    @property
+    def usual(self) -> tuple[str, float]:
+        """The most frequent label of the held-out sounds, and its share of them."""
+        counts = np.bincount(self.held_out.labels)
+        most = int(counts.argmax())
+        return self.held_out.label_names[most], float(counts[most] / counts.sum())
 
 
 def dissect(
@@ -131,20 +150,18 @@ def dissect(
         progress: Told after every network.
 
     Raises:
-        DataError: If fewer than two labels come from three sources or more, or one of them has too
-            few sounds among those that are held out.
+        DataError: If fewer than two labels come from three sources or more and have enough sounds
+            among those that are held out.
     """
     if comparisons < 1:
         raise DataError(
             f"comparisons is {comparisons}; a claim takes at least 1 network of each kind to be "
             "compared with, and 5 are usual."
         )
-    usable, left_out = _usable(recordings)
-    parts = split_sources(usable, rng=rng)
+    usable, parts, left_out = _parted(recordings, rng=rng)
     training = usable.take(np.flatnonzero(parts == 0))
     held_out = usable.take(np.flatnonzero(parts > 0))
     second_half = parts[parts > 0] == 2
-    require_both_halves(held_out.labels, second_half, names=held_out.label_names)
     plan = _plan(config, training.labels, comparisons, rng=rng)
     layers = (config.layers[0], config.layers[-1])
     shares: dict[str, dict[str, dict[str, list[float]]]] = {
@@ -176,7 +193,7 @@ def dissect(
         network=trained,
         held_out=held_out,
         second_half=second_half,
-        accuracy=float((told == held_out.labels).mean()),
+        told=told,
         layers=[
             Layer(
                 name=layer,
@@ -233,9 +250,16 @@ def _plan(
     return plan + [("shuffled", config, rng.permutation(labels)) for _ in range(comparisons)]
 
 
-def _usable(recordings: Recordings) -> tuple[Recordings, list[str]]:
-    """Without the labels that come from too few sources, and what to say of those."""
-    kept, left_out = [], []
+def _parted(
+    recordings: Recordings, *, rng: np.random.Generator
+) -> tuple[Recordings, IntArray, list[str]]:
+    """The sounds of which something can be said, their parts, and what is left out and why.
+
+    A label is left out if it comes from too few sources, and then, the rarest first, if one half of
+    the held-out sources has too few of its sounds.
+    """
+    left_out = []
+    kept = list[int]()
     for label, name in enumerate(recordings.label_names):
         sources = len(np.unique(recordings.sources[recordings.labels == label]))
         if sources >= _FEWEST:
@@ -245,18 +269,27 @@ def _usable(recordings: Recordings) -> tuple[Recordings, list[str]]:
                 f"{name}: its sounds come from {sources} source{'s' if sources != 1 else ''}; what "
                 "a unit answers to may be the source and not the label, so nothing is claimed."
             )
-    if len(kept) < 2:
-        raise DataError(
-            f"{len(kept)} labels come from {_FEWEST} sources or more; two are needed to tell one "
-            "from another. " + " ".join(left_out)
-        )
-    rows = np.flatnonzero(np.isin(recordings.labels, kept))
-    taken = recordings.take(rows)
-    return (
-        replace(
-            taken,
-            labels=np.searchsorted(kept, taken.labels),
-            label_names=[recordings.label_names[label] for label in kept],
-        ),
-        left_out,
+    while len(kept) > 1:
+        usable = _only(recordings, kept)
+        parts = split_sources(usable, rng=rng)
+        held = parts > 0
+        few = lacking(usable.labels[held], parts[held] == 2, names=usable.label_names)
+        if not few:
+            return usable, parts, left_out
+        rarest = min(few, key=lambda label: int((usable.labels == label).sum()))
+        left_out.append(f"{usable.label_names[rarest]}: {few[rarest]}, so nothing is claimed.")
+        del kept[rarest]
+    raise DataError(
+        f"{len(kept)} labels come from {_FEWEST} sources or more and have sounds enough; two are "
+        "needed to tell one from another. " + " ".join(left_out)
+    )
+
+
+def _only(recordings: Recordings, kept: Sequence[int]) -> Recordings:
+    """The sounds of some labels, given in ascending order."""
+    taken = recordings.take(np.flatnonzero(np.isin(recordings.labels, kept)))
+    return replace(
+        taken,
+        labels=np.searchsorted(kept, taken.labels),
+        label_names=[recordings.label_names[label] for label in kept],
     )
