@@ -77,6 +77,15 @@ def test_what_is_learned_finds_items_of_the_same_kind_and_leaves_out_what_nothin
         assert learned > max(0.8, plain)
 
 
+def test_what_nothing_tells_is_left_out_where_each_value_is_as_frequent_as_the_others():
+    """Beside a part of the items, the value that is rare in it is the most frequent one."""
+    views, tags = shop(36, seed=2)
+    turns = {"maker": np.array([f"m{n % 3}" for n in range(36)], dtype=object)}
+    found = learn_likeness(encoded(views, tags | turns), rng=np.random.default_rng(3), config=QUICK)
+    assert "maker" in found.left_out
+    assert "the most frequent value of 33%" in found.left_out["maker"]
+
+
 def test_a_query_that_lacks_a_view_is_still_understood(taught):
     known, tags, found = taught
     index = known.index(learned=found.learned)

@@ -7,10 +7,11 @@ the ten nearest of the others are found by its content alone, with and without t
     agreement of a kind = mean over hidden items of the share of the ten (of as many as there are,
                           where fewer have it) that have the item's value
 
-An attribute stays if the network tells it better than always saying the most frequent value, and
-what was learned is of use unless it lowers the mean agreement by more than a hundredth. The weights
-of the views are chosen on the same items, so the figures flatter it a little: a handful of numbers
-against hundreds of items.
+An attribute stays if the network tells it better than always saying the most frequent value, by two
+standard errors: what is told by luck alone would be claimed of every item. What was learned is of
+use unless it lowers the mean agreement by more than a hundredth. The weights of the views are
+chosen on the same items, so the figures flatter it a little: a handful of numbers against hundreds
+of items.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ _MOST_VALUES = 2_000
 _GRID = (0.0, 0.03, 0.1, 0.3, 1.0)
 _START = 0.1
 _TOLERANCE = 0.01
+_ERRORS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,17 +277,16 @@ def _untold(
     """Attributes that content does not tell, and why; see the module."""
     found = {}
     for name, labels in kinds.items():
-        right, usual, total = 0, 0, 0
+        right, counts = 0, np.zeros(len(labels.values), dtype=np.int64)
         for trial in tried:
             own = trial.hidden[labels.codes[trial.hidden] >= 0]
             said = trial.learned.model.chances(lesson.query(own))[name].argmax(axis=1)
-            known = labels.codes[trial.rest][labels.codes[trial.rest] >= 0]
-            most = np.bincount(known, minlength=1).argmax()
             right += int((said == labels.codes[own]).sum())
-            usual += int((labels.codes[own] == most).sum())
-            total += len(own)
+            counts += np.bincount(labels.codes[own], minlength=len(counts))
+        # Of all parts together: the value that is most frequent beside a part is rare in it.
+        usual, total = int(counts.max()), int(counts.sum())
         error = np.sqrt(max(usual * (total - usual), 1) / max(total, 1))
-        if right <= usual + error:
+        if right <= usual + _ERRORS * error:
             found[name] = (
                 f"content tells it of {right / max(total, 1):.0%} of the hidden items, the most "
                 f"frequent value of {usual / max(total, 1):.0%}"
