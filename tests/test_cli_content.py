@@ -344,3 +344,22 @@ def test_likeness_that_cannot_be_learned_is_refused_in_words(home, run):
         code, _, err = run("train-likeness", *given)
         assert code != 0
         assert said in " ".join(err.split())
+
+
+def test_another_machine_knows_what_was_encoded(run, home, postgres_storage, tmp_path, monkeypatch):
+    """Two folders over one PostgreSQL: one encodes, the other lists what is alike."""
+    monkeypatch.setenv("MOMENTARY_STORAGE_DATABASE_URL", postgres_storage.database_url)
+    monkeypatch.setenv("MOMENTARY_STORAGE_SCHEMA", postgres_storage.schema)
+    code, _, err = run("import", tmp_path / "items.jsonl", "--home", tmp_path / "one")
+    assert code == 0, err
+    code, out, err = run("encode", home, "--only", "image", "--home", tmp_path / "one")
+    assert code == 0, err
+    assert "18 vectors given to the machines that share the database" in out
+    code, out, err = run("similar", "red-1", "-k", "3", "--json", "--home", tmp_path / "two")
+    assert code == 0, err
+    found = json.loads(out)
+    assert all(each["item_id"].startswith("red") for each in found)
+    assert "alike in colours" in found[0]["reasons"][0]
+    code, out, err = run("encode", home, "--only", "image", "--home", tmp_path / "two")
+    assert "image: 0 encoded, 18 known" in out
+    assert "0 vectors given" in out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -76,31 +76,20 @@ def encode(
 
     Example: momentary encode photos/ more.zip --url https://cdn.example.com/shop/
     """
-    from momentary.encoders.catalogue import LARGEST_MB, encode_items, encode_sound_tracks
-    from momentary.encoders.defaults import load_kit
-    from momentary.encoders.store import FILE, VectorStore
-
-    found: dict[str, Any] = {}
     models = {"text": text_model, "image": image_model, "audio": audio_model, "video": image_model}
     with open_workspace(home) as workspace:
         items = list(workspace.catalog.items())
         allowed = _places(places or [], url or [], refetch=refetch)
-        with VectorStore(workspace.root / FILE) as store, bars() as bar:
-            for modality in _modalities(only or [], items, allowed if places else None):
-                max_bytes = 1_000_000 * (max_mb or LARGEST_MB[modality])
-                allowed = replace(allowed, limits=replace(allowed.limits, max_bytes=max_bytes))
-                kit = load_kit(modality, model=models[modality])
-                told = bar(f"encode {modality}")
-                report = encode_items(items, kit, store, places=allowed, progress=told)
-                if modality == "audio":
-                    told = bar("encode sound tracks")
-                    tracks = encode_sound_tracks(items, kit, store, places=allowed, progress=told)
-                    report = _added(report, tracks)
-                found[modality] = _facts(kit, report)
+        wanted = _modalities(only or [], items, allowed if places else None)
+        found, given = _encoded(
+            workspace, items, {each: models[each] for each in wanted}, places=allowed, max_mb=max_mb
+        )
     if json:
         print_json(found)
         return
     _print_encoded(found)
+    if given is not None:
+        stdout.print(f"{given:,} vectors given to the machines that share the database.")
     media = [facts for modality, facts in found.items() if modality != "text"]
     if places and not any(each["encoded"] + each["known"] for each in media):
         stderr.print(
@@ -150,6 +139,10 @@ def similar(
     drop_outliers: Annotated[
         bool, typer.Option("--drop-outliers", help="Leave out what only visits call similar.")
     ] = False,
+    by: Annotated[
+        str | None,
+        typer.Option(help="image, colour, text, music, sound, timbre, film or tags alone."),
+    ] = None,
     plain: Plain = False,
     json: Json = False,
 ) -> None:
@@ -171,8 +164,9 @@ def similar(
             k=k,
             config=AlikeConfig(tolerance=TOLERANCE if drop_outliers else None),
             plain=plain,
+            by=by,
         )
-        views = index.views_of(item) if index is not None and item in index else []
+        views = index.views_of(item) if index is not None and item in index and not by else []
         note = trouble or ("" if index is None else said_of(index, views, plain=plain))
         if note:
             stderr.print(note, markup=False)
@@ -303,6 +297,7 @@ def playlist(
     import msgspec
 
     from momentary.encoders.store import FILE
+    from momentary.recommend.encoded import anything_encoded
     from momentary.recommend.playlist import PlaylistConfig
     from momentary.recommend.rules import read_rules
     from momentary.recommend.walks import Walk, walk
@@ -313,7 +308,7 @@ def playlist(
     except ValueError as error:
         raise SettingsError(str(error)) from error
     with open_workspace(home) as workspace:
-        if not (workspace.root / FILE).is_file():
+        if not anything_encoded(workspace.catalog, workspace.root / FILE):
             raise SettingsError("Nothing is encoded yet; run: momentary encode")
         _, index, _ = _known(workspace, "prod")
         if index is None:
@@ -404,6 +399,8 @@ def dissect(
             {
                 "report": str(to),
                 "accuracy": study.accuracy,
+                "balanced_accuracy": study.balanced_accuracy,
+                "most_frequent_label": study.usual[1],
                 "layers": {
                     each.name: {
                         "selective": each.answers["maximum"].share,
@@ -419,12 +416,55 @@ def dissect(
         )
         return
     for each in found.set_aside:
-        stderr.print(f"set aside: {each}", markup=False)
+        stderr.print(f"set aside: {each}", markup=False, soft_wrap=True)
+    for each in study.left_out:
+        stderr.print(f"left out: {each}", markup=False, soft_wrap=True)
+    usual, often = study.usual
+    typer.echo(
+        f"{study.accuracy:.0%} of the labels of unheard sounds told; always saying {usual}: "
+        f"{often:.0%}"
+    )
     for layer in study.layers:
         share = layer.answers["maximum"].share
         verdict = "far beyond" if layer.claim("maximum") else "not beyond"
         typer.echo(f"{layer.name}: {share:.0%} selective, {verdict} networks that learned nothing")
     typer.echo(f"Written to {to}")
+
+
+def _encoded(
+    workspace: Workspace,
+    items: Sequence[Item],
+    models: Mapping[Modality, str | None],
+    *,
+    places: Places,
+    max_mb: int | None,
+) -> tuple[dict[str, Any], int | None]:
+    """What came of every modality, and how many vectors other machines may have now, if any may."""
+    from momentary.encoders.catalogue import LARGEST_MB, encode_items, encode_sound_tracks
+    from momentary.encoders.defaults import load_kit
+    from momentary.encoders.store import FILE, VectorStore
+    from momentary.recommend.encoded import anything_encoded
+    from momentary.recommend.sharing import give, is_shared
+
+    found, file = dict[str, Any](), workspace.root / FILE
+    anything_encoded(workspace.catalog, file)  # what another machine encoded is not encoded again
+    with VectorStore(file) as store, bars() as bar:
+        for modality, model in models.items():
+            max_bytes = 1_000_000 * (max_mb or LARGEST_MB[modality])
+            allowed = replace(places, limits=replace(places.limits, max_bytes=max_bytes))
+            kit = load_kit(modality, model=model)
+            told = bar(f"encode {modality}")
+            report = encode_items(items, kit, store, places=allowed, progress=told)
+            if modality == "audio":
+                told = bar("encode sound tracks")
+                tracks = encode_sound_tracks(items, kit, store, places=allowed, progress=told)
+                report = _added(report, tracks)
+            found[modality] = _facts(kit, report)
+        if not is_shared(workspace.engine):
+            return found, None
+        ids = [item.item_id for item in items]
+        told = bar("give to other machines")
+        return found, give(workspace.item_vectors, file, ids, progress=told)
 
 
 def _modalities(
@@ -589,10 +629,10 @@ def _pair(text: str) -> tuple[str, str]:
 def with_placement(workspace: Workspace, bundle: Bundle, sessions: Sessions, **how: Any) -> Bundle:  # noqa: ANN401
     """A bundle that can place what nobody touched, where content was encoded; see `placing`."""
     from momentary.encoders.store import FILE
-    from momentary.recommend.encoded import read_encoded
+    from momentary.recommend.encoded import anything_encoded, read_encoded
     from momentary.recommend.placing import learn_placement
 
-    if not (workspace.root / FILE).is_file():
+    if not anything_encoded(workspace.catalog, workspace.root / FILE):
         return bundle
     encoded = read_encoded(workspace.catalog, workspace.root / FILE)
     placement = learn_placement(bundle, sessions, encoded, **how)
@@ -625,10 +665,11 @@ def _known(workspace: Workspace, model: str) -> tuple[Recommender | None, Conten
     """
     from momentary.encoders.store import FILE
     from momentary.models.artifact import ModelStore
-    from momentary.recommend.encoded import read_encoded
+    from momentary.recommend.encoded import anything_encoded, read_encoded
 
     store, file = ModelStore(workspace.models), workspace.root / FILE
-    if file.is_file() and model == "prod" and "prod" not in store.aliases():
+    encoded_any = anything_encoded(workspace.catalog, file)
+    if encoded_any and model == "prod" and "prod" not in store.aliases():
         encoded = read_encoded(workspace.catalog, file)
         return None, encoded.index(learned=encoded.learned), encoded.trouble
     recommender, found = _assembled(workspace, store.load(model))

@@ -1,17 +1,20 @@
-"""Vectors of items that came while a service was open, for every process that serves the shop.
+"""Vectors of items, for every process that serves the shop.
 
 The process that looked at an item keeps its vectors in the catalogue's database, so that others
-need neither the picture, which may have been sent with the item, nor the time to look at it.
+need neither the picture, which may have been sent with the item, nor the time to look at it. What a
+service looked at has a revision, and running services follow it. What `momentary encode` looked at
+and other machines shall have is revision 0: it is a whole catalogue, and they take it when they
+read theirs (see `recommend.sharing`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from momentary.data.catalog import BY_BYTES, METADATA, next_revision, writing
+from momentary.data.catalog import BY_BYTES, METADATA, insert_into, next_revision, writing
 from momentary.errors import StorageError
 
 TOPIC = "vectors"
@@ -27,9 +30,13 @@ ITEM_VECTORS = sa.Table(
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Index("item_vectors_by_revision", "revision"),
 )
-"""A row for each item and view; one with the view "" says that the item has nothing to compare."""
+"""A row for each item and view; one with the view "" says that the item has nothing to compare.
+
+One with the item "" says whose vectors a view consists of, with a mark in the place of a content.
+"""
 
 _NOTHING = ""
+_NOBODY = ""
 
 
 class Kept(NamedTuple):
@@ -44,6 +51,14 @@ class Kept(NamedTuple):
     encoder: str
     content: bytes
     vector: bytes
+
+
+class Given(NamedTuple):
+    """One vector and whose it is."""
+
+    item_id: str
+    view: str
+    kept: Kept
 
 
 class ItemVectors:
@@ -90,7 +105,8 @@ class ItemVectors:
         """
         newest = sa.func.max(ITEM_VECTORS.c.revision)
         query = sa.select(ITEM_VECTORS.c.item_id, newest).group_by(ITEM_VECTORS.c.item_id)
-        query = query.where(ITEM_VECTORS.c.revision > revision).order_by(newest)
+        followed = ITEM_VECTORS.c.revision > max(revision, 0)
+        query = query.where(followed).order_by(newest)
         return {item_id: int(number) for item_id, number in self._rows(query)}
 
     def contents(self) -> dict[str, list[tuple[str, str, bytes]]]:
@@ -118,6 +134,74 @@ class ItemVectors:
         revision = max((int(row[4]) for row in rows), default=0)
         found = {row[0]: Kept(row[1], row[2], row[3]) for row in rows if row[0] != _NOTHING}
         return revision, found
+
+    def give(self, given: Iterable[Given]) -> None:
+        """Keep vectors that running services need not follow; one that they did keeps its number.
+
+        Raises:
+            DataError: The database takes nothing now.
+        """
+        self._give([(each.item_id, each.view, each.kept) for each in given])
+
+    def mark(self, marks: Mapping[str, tuple[str, bytes]]) -> None:
+        """Say of every view whose vectors it consists of, and that there are new ones.
+
+        Raises:
+            DataError: The database takes nothing now.
+        """
+        self._give(
+            [(_NOBODY, view, Kept(encoder, mark, b"")) for view, (encoder, mark) in marks.items()]
+        )
+
+    def marks(self) -> dict[str, tuple[str, bytes]]:
+        """Encoder and mark by view, as `mark` was told.
+
+        Raises:
+            StorageError: If the database does not answer.
+        """
+        columns = (ITEM_VECTORS.c[name] for name in ("view", "encoder", "content"))
+        query = sa.select(*columns).where(ITEM_VECTORS.c.item_id == _NOBODY)
+        return {view: (encoder, mark) for view, encoder, mark in self._rows(query)}
+
+    def contents(self, view: str) -> dict[str, tuple[str, bytes]]:
+        """Encoder and hash of what was encoded, by item.
+
+        Raises:
+            StorageError: If the database does not answer.
+        """
+        columns = (ITEM_VECTORS.c[name] for name in ("item_id", "encoder", "content"))
+        query = sa.select(*columns)
+        query = query.where(ITEM_VECTORS.c.item_id != _NOBODY, ITEM_VECTORS.c.view == view)
+        return {item_id: (encoder, content) for item_id, encoder, content in self._rows(query)}
+
+    def read(self, view: str, item_ids: Sequence[str]) -> dict[str, Kept]:
+        """The vectors of some items, by item; a few hundred at most.
+
+        Raises:
+            StorageError: If the database does not answer.
+        """
+        names = ("item_id", "encoder", "content", "vector")
+        query = sa.select(*(ITEM_VECTORS.c[name] for name in names))
+        query = query.where(ITEM_VECTORS.c.view == view, ITEM_VECTORS.c.item_id.in_(item_ids))
+        return {row[0]: Kept(*row[1:]) for row in self._rows(query)}
+
+    def _give(self, given: Sequence[tuple[str, str, Kept]]) -> None:
+        rows = [
+            {"item_id": item_id, "view": view, "revision": 0, **kept._asdict()}
+            for item_id, view, kept in given
+        ]
+        if not rows:
+            return
+        insert = insert_into(ITEM_VECTORS, self._engine.dialect)
+        replaced = {name: insert.excluded[name] for name in Kept._fields}
+        statement = insert.on_conflict_do_update(index_elements=["item_id", "view"], set_=replaced)
+        empty = sa.and_(
+            ITEM_VECTORS.c.view == _NOTHING,
+            ITEM_VECTORS.c.item_id.in_([row["item_id"] for row in rows]),
+        )
+        with writing(self._engine) as connection:
+            connection.execute(sa.delete(ITEM_VECTORS).where(empty))
+            connection.execute(statement, rows)
 
     def _rows(self, query: sa.Select[Any]) -> list[tuple[Any, ...]]:
         try:

@@ -14,7 +14,12 @@ from momentary.encoders.store import VectorStore
 from momentary.models.artifact import Bundle
 from momentary.recommend.assembly import assemble
 from momentary.recommend.content import ContentIndex
-from momentary.recommend.encoded import Encoded, own_attributes, read_encoded
+from momentary.recommend.encoded import (
+    Encoded,
+    anything_encoded,
+    own_attributes,
+    read_encoded,
+)
 from momentary.recommend.pipeline import Recommender
 from momentary.recommend.placed import Company, ContentReasons, Placed
 from momentary.types import FloatArray, Item, ItemTable
@@ -61,7 +66,7 @@ class Assortment:
         Raises:
             DataError: If the file is no vector store.
         """
-        if not file.is_file():
+        if not anything_encoded(catalog, file):
             return cls(bundle, Encoded(items=(), views={}, attributes={}, encoders={}))
         # In this order: what comes meanwhile is at worst taken in twice.
         revision = catalog.revisions().get(TOPIC, 0)

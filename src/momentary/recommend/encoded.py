@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from momentary.data.catalog import Catalog
+from momentary.data.item_vectors import ItemVectors
 from momentary.encoders.store import VectorStore
 from momentary.errors import ArtifactError
 from momentary.models.artifact import load_likeness
 from momentary.models.learned_likeness import LearnedLikeness
 from momentary.recommend.content import ContentIndex
+from momentary.recommend.sharing import is_shared, receive
 from momentary.types import FloatArray, Item, ItemTable, ObjectArray
 
 LIKENESS = "likeness"
@@ -62,19 +64,33 @@ class Encoded:
         )
 
 
-def read_encoded(catalog: Catalog, file: Path) -> Encoded:
-    """Read what `momentary encode` kept in `file`; without the file there is no view.
-
-    What cannot be used of a learned likeness is no error: `trouble` says it.
+def anything_encoded(catalog: Catalog, file: Path) -> bool:
+    """Whether there are vectors; those that other machines of the shop have are taken first.
 
     Raises:
         DataError: If the file is no vector store.
+        StorageError: If a database that machines share does not answer.
+    """
+    if is_shared(catalog.engine):
+        receive(ItemVectors(catalog.engine), file)
+    return file.is_file()
+
+
+def read_encoded(catalog: Catalog, file: Path) -> Encoded:
+    """Read what `momentary encode` kept in `file`, here or on another machine of the shop.
+
+    Without any there is no view. What cannot be used of a learned likeness is no error: `trouble`
+    says it.
+
+    Raises:
+        DataError: If the file is no vector store.
+        StorageError: If a database that machines share does not answer.
     """
     items = tuple(item for item in catalog.items() if not item.hidden)
     ids = [item.item_id for item in items]
     views: dict[str, FloatArray] = {}
     encoders: dict[str, str] = {}
-    if file.is_file():
+    if anything_encoded(catalog, file):
         with VectorStore(file) as store:
             encoders = store.views()
             for view, encoder in encoders.items():
