@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from momentary.client_types import (
+    Alike,
     ErasureReceipt,
     Event,
     EventType,
@@ -209,7 +210,7 @@ class Client:
         body = {"event_type": event_type, "event_id": secrets.token_hex(16), **body}
         return self._ask("POST", "/v1/feedback", Recorded, body=body)
 
-    def similar(self, item_id: str, **wish: Unpack[Near]) -> Recommendations:
+    def similar(self, item_id: str, **wish: Unpack[Alike]) -> Recommendations:
         """Items like one item."""
         return self._list(f"/v1/items/{_part(item_id)}/similar", wish)
 

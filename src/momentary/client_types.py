@@ -147,6 +147,12 @@ class Near(Wish, total=False):
     likeness: Literal["auto", "learned", "plain"]
 
 
+class Alike(Near, total=False):
+    """The same, and what counts alone, neither the rest of the content nor visits."""
+
+    by: Literal["image", "colour", "text", "music", "sound", "timbre", "film", "tags"]
+
+
 class Search(TypedDict, total=False):
     """What a list of things that look or sound alike may be told."""
 

@@ -67,6 +67,33 @@ def test_behaviour_takes_over_as_visits_come_in(index):
     assert "jug" in ids(found)  # what is new stands behind, and is there
 
 
+def test_one_view_alone_leaves_out_visits_and_the_others(index):
+    asked = {"recommender": recommender([[0, 5]] * 200), "index": index}
+    by_looks = items_like("mug", facts=ItemTable.unknown, by="image", **asked)
+    assert ids(by_looks)[0] in ("jug", "bowl", "cup")
+    assert "tea" not in ids(by_looks)  # it has no picture
+    assert by_looks[0].reasons[0] == "alike in picture (100 %)"
+    by_tags = items_like("mug", facts=ItemTable.unknown, by="tags", **asked)
+    assert set(ids(by_tags)) == {"bowl", "jug"}
+    assert by_tags[0].reasons == ("alike in attributes (100 %)", "same brand: a")
+    for by, item, said in (
+        ("sound", "mug", "no view 'sound' here; there are image, tags"),
+        ("image", "tea", "item 'tea' has no image; it has nothing"),
+    ):
+        with pytest.raises(DataError, match=said):
+            items_like(item, facts=ItemTable.unknown, by=by, **asked)
+
+
+def test_a_view_alone_counts_whatever_it_weighs_beside_others():
+    rows = np.array([[1, 0], [0.9, 0.1], [0, 1], [0.3, 0.7]], dtype=np.float32)
+    both = ContentIndex(
+        list("abcd"), {"image": rows, "text": rows[::-1]}, weights={"image": 0.0, "text": 1.0}
+    )
+    alone = ContentIndex(list("abcd"), {"image": rows}).neighbours("a", 3)
+    assert both.neighbours("a", 3, by="image") == alone
+    assert both.neighbours("a", 3) != alone
+
+
 def test_an_item_that_only_visits_know_is_answered_by_them(index):
     found = items_like(
         "tea", recommender=recommender([[0, 5]]), index=index, facts=ItemTable.unknown
@@ -155,6 +182,14 @@ def test_a_walks_curve_and_groups_come_from_the_catalogue(index):
     assert len({"cup", "jug"} & set(ids(made.items))) == 1  # variants of one group stand once
     with pytest.raises(DataError, match="no number"):
         walk(index, Walk(start="cup", curve=("group_id", "rise")), facts=facts)
+    for name in ("bowl", "jug", "sofa", "chair"):
+        prices[name] = np.nan
+    with pytest.raises(DataError, match="1 of the 3 items that are alike have a price"):
+        walk(
+            index,
+            Walk(start="mug", curve=("price", "rise"), config=PlaylistConfig(length=5)),
+            facts=facts,
+        )
 
 
 def test_searches_by_meaning_and_words_are_fused_and_say_which():

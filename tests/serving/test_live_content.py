@@ -221,6 +221,26 @@ def test_what_cannot_be_used_is_refused_and_changes_nothing(app):
     run(app, story)
 
 
+def test_similar_by_one_view_alone(app):
+    async def story(client):
+        found = await client.get("/v1/items/g2-01/similar?k=5&by=image")
+        assert all(each.startswith("g2") for each in ids(found))
+        assert found.json()["items"][0]["reasons"][0] == "alike in picture (100 %)"
+        assert found.json()["likeness"] == "plain"
+        tags = await client.get("/v1/items/g2-01/similar?k=5&by=tags")
+        assert tags.json()["items"][0]["reasons"][0] == "alike in attributes (100 %)"
+        for query, field, said in (
+            ("by=looks", "by", "by is 'looks'; use image, colour"),
+            ("by=sound", "by", "Item 'g2-01' has no sound; it has image, tags."),
+            ("by=image&likeness=learned", "likeness", "One view alone leaves out"),
+        ):
+            refused = await client.get(f"/v1/items/g2-01/similar?{query}")
+            assert (refused.status_code, refused.json()["field"]) == (422, field), query
+            assert said in refused.json()["detail"]
+
+    run(app, story)
+
+
 def test_a_slow_file_holds_nothing_up(app):
     async def story(client):
         loop = asyncio.get_running_loop()
@@ -256,6 +276,9 @@ def test_pictures_find_items_and_playlists_are_made(app):
             {},
         ):
             assert (await client.post("/v1/playlists", json=wrong)).status_code == 422, wrong
+        ghost = await client.post("/v1/playlists", json={"start": "g0-00", "end": "ghost"})
+        assert ghost.json()["field"] == "end"
+        assert "'ghost' has no content here" in ghost.json()["detail"]
 
     run(app, story)
 

@@ -60,6 +60,7 @@ def items_like(  # noqa: PLR0913 - each says something else
     rules: Rules = DEFAULT_RULES,
     config: AlikeConfig = DEFAULT_ALIKE,
     plain: bool = False,
+    by: str | None = None,
 ) -> list[Recommendation]:
     """List what is like one item, with what makes it so; the item itself is left out.
 
@@ -72,10 +73,14 @@ def items_like(  # noqa: PLR0913 - each says something else
         rules: What may stand on the list.
         config: How the two are mixed.
         plain: Whether what was learned from labels is left out of the content.
+        by: A view that is to count alone, neither the others nor behaviour; "tags" for attributes.
 
     Raises:
-        DataError: If neither knows the item, or a rule names an unknown attribute.
+        DataError: If neither knows the item, it has nothing of that view, or a rule names an
+            unknown attribute.
     """
+    if by is not None:
+        recommender = None
     known = recommender is not None and recommender.items.index(item_id) >= 0
     seen = index is not None and item_id in index
     if not known and not seen:
@@ -90,7 +95,7 @@ def items_like(  # noqa: PLR0913 - each says something else
         by_visits, visits = _by_behaviour(recommender, item_id, depth)
     by_content = {}
     if seen and index is not None:
-        near = index.neighbours(item_id, depth, plain=plain)
+        near = index.neighbours(item_id, depth, plain=plain, by=by)
         by_content = {each.item_id: each for each in near}
     if config.tolerance is not None and index is not None:
         by_visits = _agreeing(by_visits, item_id, index, tolerance=config.tolerance)
@@ -98,13 +103,15 @@ def items_like(  # noqa: PLR0913 - each says something else
     scores = _mixed(by_visits, by_content, share=share)
     usable = _allowed(list(scores), facts, rules)
     best = sorted(usable, key=lambda each: (-scores[each], each))[:k]
+    compared = list[Alike]()
+    if seen and index is not None:
+        compared = index.compare(item_id, best, plain=plain, by=by)
     return _listed(
         best,
         scores,
         item_id,
         recommender=recommender if known else None,
-        index=index,
-        plain=plain,
+        compared=compared,
     )
 
 
@@ -184,8 +191,7 @@ def _listed(
     item_id: str,
     *,
     recommender: Recommender | None,
-    index: ContentIndex | None,
-    plain: bool,
+    compared: Sequence[Alike],
 ) -> list[Recommendation]:
     said: dict[str, tuple[str, ...]] = {}
     if recommender is not None and recommender.reasons is not None:
@@ -194,9 +200,8 @@ def _listed(
         bonds = recommender.reasons.explain_similar(recommender.items.index(item_id), listed[there])
         known = [item for item, is_there in zip(best, there.tolist(), strict=True) if is_there]
         said = dict(zip(known, bonds, strict=True))
-    if index is not None and item_id in index:
-        for each in index.compare(item_id, best, plain=plain):
-            said[each.item_id] = (*said.get(each.item_id, ()), *content_reasons(each))
+    for each in compared:
+        said[each.item_id] = (*said.get(each.item_id, ()), *content_reasons(each))
     return [
         Recommendation(item_id=item, score=scores[item], rank=rank, reasons=said.get(item, ()))
         for rank, item in enumerate(best, start=1)

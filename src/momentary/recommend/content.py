@@ -173,14 +173,25 @@ class ContentIndex:
         codes = self._codes(attributes or {})
         return self.fuse(self._compared(self._units(query), codes, plain=plain))
 
-    def neighbours(self, item_id: str, k: int, *, plain: bool = False) -> list[Alike]:
+    def neighbours(
+        self, item_id: str, k: int, *, plain: bool = False, by: str | None = None
+    ) -> list[Alike]:
         """The items most like one of them, itself left out.
 
+        Args:
+            item_id: Which.
+            k: Most items.
+            plain: Whether the learned likeness is left out.
+            by: The only view that counts, "tags" for the attributes; items without it are left out.
+
         Raises:
-            DataError: If the item is unknown.
+            DataError: If the item is unknown, or has nothing to be compared by.
         """
         row = self._row(item_id)
-        return self._answer(self._about(row, plain=plain), self._units_at(row), k=k, row=row)
+        compared = self._about(row, plain=plain)
+        if by is not None:
+            compared = self._only(compared, by, row=row)
+        return self._answer(compared, self._units_at(row), k=k, row=row)
 
     def likeness(self, item_id: str) -> FloatArray:
         """How alike every item is to one of them, itself and gone ones very little. Shape (items,).
@@ -233,17 +244,26 @@ class ContentIndex:
         lengths = np.linalg.norm(found, axis=1, keepdims=True)
         return np.asarray(found / np.where(lengths > 0, lengths, 1), dtype=np.float32)
 
-    def compare(self, item_id: str, others: Sequence[str], *, plain: bool = False) -> list[Alike]:
+    def compare(
+        self,
+        item_id: str,
+        others: Sequence[str],
+        *,
+        plain: bool = False,
+        by: str | None = None,
+    ) -> list[Alike]:
         """How one item is like some others, in their order; those without content are left out.
 
         Raises:
-            DataError: If the item is unknown.
+            DataError: As `neighbours`.
         """
         row = self._row(item_id)
         rows = [self._rows[each] for each in others if each in self._rows]
         if not rows:
             return []
         compared = self._about(row, np.array(rows, dtype=np.int64), plain=plain)
+        if by is not None:
+            compared = self._only(compared, by, row=row)
         fused = self.fuse(compared)[0]
         insights = self._insights(compared, self._units_at(row), rows)
         return [
@@ -259,6 +279,16 @@ class ContentIndex:
         """
         row = self._row(item_id)
         return [name for name, view in self._views.items() if view.there[row]]
+
+    def parts_of(self, item_id: str) -> list[str]:
+        """The same, and "tags" if it has attributes.
+
+        Raises:
+            DataError: If the item is unknown.
+        """
+        row = self._row(item_id)
+        tagged = any(column.values[row] is not None for column in self._attributes.values())
+        return [*self.views_of(item_id), *([TAGS] if tagged else [])]
 
     def search(
         self, query: Mapping[str, FloatArray], k: int, *, plain: bool = False
@@ -324,11 +354,28 @@ class ContentIndex:
         codes = {name: column.codes[row : row + 1] for name, column in self._attributes.items()}
         return self._compared(self._units_at(row), codes, rows, plain=plain)
 
+    def _only(self, compared: Compared, view: str, *, row: int) -> Compared:
+        """The same by one view alone."""
+        known = [*self._views, *([TAGS] if self._attributes else [])]
+        if view not in known:
+            raise DataError(f"there is no view {view!r} here; there are {', '.join(known)}.")
+        has = self.parts_of(self._ids[row])
+        if view not in has:
+            raise DataError(
+                f"item {self._ids[row]!r} has no {view}; it has {', '.join(has) or 'nothing'}."
+            )
+        return compared.only(view)
+
     def _units_at(self, row: int) -> dict[str, FloatArray]:
         return {name: view.unit[row : row + 1] for name, view in self._views.items()}
 
     def _weights_of(self, compared: Compared) -> Mapping[str, float]:
-        """The index's own weights, or those of the learned likeness where that takes part."""
+        """The index's own weights, or those of the learned likeness where that takes part.
+
+        A view that is alone counts, whatever it weighs beside others.
+        """
+        if len({part.view for part in compared.parts}) == 1:
+            return {}
         if self._learned is not None and any(part.view == LEARNED for part in compared.parts):
             return self._learned.learned.weights
         return self.weights

@@ -75,6 +75,15 @@ class Compared:
             there=tuple(each[:1, item : item + 1] for each in self.there),
         )
 
+    def only(self, view: str) -> Compared:
+        """The parts of one view."""
+        kept = [place for place, part in enumerate(self.parts) if part.view == view]
+        return Compared(
+            parts=tuple(self.parts[place] for place in kept),
+            near=tuple(self.near[place] for place in kept),
+            there=tuple(self.there[place] for place in kept),
+        )
+
 
 class Fusion:
     """Weights of parts for whatever two items have in common.

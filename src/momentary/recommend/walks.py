@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from momentary.errors import DataError
 from momentary.recommend.content import ContentIndex
@@ -80,7 +81,8 @@ def walk(index: ContentIndex, wanted: Walk, *, facts: Callable[[list[str]], Item
         facts: The catalogue in the order of some ids.
 
     Raises:
-        DataError: If an end has no content, an attribute is unknown, or the ends cannot stand.
+        DataError: If an end has no content, an attribute is unknown, the curve's number is unknown
+            of most of what would stand there, or the ends cannot stand.
     """
     ends = [wanted.start] if wanted.end is None else [wanted.start, wanted.end]
     ids = _pool(index, ends, wanted)
@@ -92,6 +94,7 @@ def walk(index: ContentIndex, wanted: Walk, *, facts: Callable[[list[str]], Item
     gaps = [Gap(values=column(table, name), between=count) for name, count in wanted.apart.items()]
     if "group_id" in table.attributes and "group_id" not in wanted.apart:
         gaps.append(Gap(values=table.attributes["group_id"], between=wanted.config.length))
+    curve = _curve(wanted.curve, table)
     order = playlist(
         vectors,
         Wanted(
@@ -99,10 +102,12 @@ def walk(index: ContentIndex, wanted: Walk, *, facts: Callable[[list[str]], Item
             last=None if wanted.end is None else 1,
             allowed=mask,
             gaps=tuple(gaps),
-            curve=_curve(wanted.curve, table),
+            curve=curve,
         ),
         config=wanted.config,
     )
+    if curve is not None and wanted.curve is not None:
+        _require_known(wanted.curve[0], curve.values[order])
     found = figures(vectors, order)
     return Walked(
         items=_listed(ids, vectors[order] @ vectors[order].T, order),
@@ -119,6 +124,16 @@ def _pool(index: ContentIndex, ends: list[str], wanted: Walk) -> list[str]:
     ids = index.item_ids
     near = [ids[row] for row in order.tolist() if np.isfinite(likeness[:, row]).all()]
     return [*ends, *(each for each in near if each not in ends)]
+
+
+def _require_known(name: str, values: NDArray[np.float64]) -> None:
+    """Refuse a curve that hardly any item of the list could follow."""
+    known = int((~np.isnan(values)).sum())
+    if 2 * known < len(values):
+        raise DataError(
+            f"{known} of the {len(values)} items that are alike have a {name}, so no list can "
+            "follow it; choose another curve, or leave it out."
+        )
 
 
 def _curve(wanted: tuple[str, str] | None, table: ItemTable) -> Curve | None:

@@ -315,7 +315,10 @@ class LiveContent:
             elif self._assortment is not None and self._assortment.trouble:
                 detail = f"{self._assortment.trouble}, then start the service again."
             else:
-                detail = "No likeness was learned: run momentary train-likeness, start it again."
+                detail = (
+                    "No likeness was learned: run momentary train-likeness, then start the service "
+                    "again."
+                )
             raise Problem(422, detail, field="likeness")
         return "learned" if usable and wanted != "plain" else "plain"
 
@@ -356,11 +359,11 @@ class LiveContent:
         return await asyncio.to_thread(search)
 
     async def similar(
-        self, item_id: str, *, k: int, rules: Rules, plain: bool = False
+        self, item_id: str, *, k: int, rules: Rules, plain: bool = False, by: str | None = None
     ) -> list[Recommendation]:
         """Items like one: by visits where there are many, by content where there are few.
 
-        `plain` leaves out of the content what was learned.
+        `plain` leaves out of the content what was learned; `by` names a view that counts alone.
 
         Raises:
             DataError: If nothing is known of the item, or a rule names an unknown attribute.
@@ -377,6 +380,7 @@ class LiveContent:
                     k=k,
                     rules=rules,
                     plain=plain,
+                    by=by,
                 )
 
         return await asyncio.to_thread(find)
@@ -405,6 +409,13 @@ class LiveContent:
             and assortment.index is not None
             and (item_id in assortment.index)
         )
+
+    def parts_of(self, item_id: str) -> list[str]:
+        """What an item that `has` content can be compared by, its attributes among it."""
+        assortment = self._assortment
+        if assortment is None or assortment.index is None or item_id not in assortment.index:
+            return []
+        return assortment.index.parts_of(item_id)
 
     def of_item(self, item_id: str) -> ItemContent:
         """What is known of an item's content."""

@@ -31,6 +31,7 @@ from momentary.serving.schemas import (
     PlaylistIn,
     PlaylistOut,
     SoundIn,
+    View,
 )
 from momentary.serving.wishes import Wishes, without_chance
 from momentary.settings import ServeSettings
@@ -105,6 +106,10 @@ class ContentRoutes:
         if wire.rule_sets:
             rules = self._wishes.rules_of(wire.rules, wire.rule_sets, body)
         rules = without_chance(rules)
+        for field, item_id in (("start", wire.start), ("end", wire.end)):
+            if self._content.on and item_id is not None and not self._content.has(item_id):
+                detail = f"Item {item_id!r} has no content here: encode it, or PUT it."
+                raise Problem(422, detail, field=field)
         try:
             made = await self._content.walk(_walk(wire, rules))
         except DataError as error:
@@ -126,11 +131,23 @@ class ContentRoutes:
             raise Problem(404, f"There is no item {item_id!r}: PUT it first.", field="item_id")
         return answer(self._content.of_item(item_id))
 
-    async def similar(self, item_id: str, *, k: int, rules: Rules, likeness: Likeness) -> Response:
+    async def similar(
+        self, item_id: str, *, k: int, rules: Rules, likeness: Likeness, by: View | None
+    ) -> Response:
         """Items like one, with what makes them so."""
-        how = self._content.likeness(likeness, self._content.of_item(item_id).views)
+        parts = self._content.parts_of(item_id)
+        if by is None:
+            how = self._content.likeness(likeness, parts)
+        elif likeness == "learned":
+            raise Problem(422, "One view alone leaves out what was learned.", field="likeness")
+        elif by not in parts:
+            detail = f"Item {item_id!r} has no {by}; it has {', '.join(parts)}."
+            raise Problem(422, detail, field="by")
+        else:
+            how = "plain"
+        plain = how == "plain"
         try:
-            found = await self._content.similar(item_id, k=k, rules=rules, plain=how == "plain")
+            found = await self._content.similar(item_id, k=k, rules=rules, plain=plain, by=by)
         except DataError as error:
             raise unfollowed(error) from None
         items = self._named(found)

@@ -161,5 +161,8 @@ async def _read_rest(start: bytes, receive: Receive, *, limit_bytes: int) -> byt
 
 def too_large(limit_bytes: int) -> Problem:
     """The refusal of a body that exceeds `limit_bytes`."""
-    detail = f"The body is larger than {limit_bytes} bytes; send it in several requests."
+    detail = (
+        f"The body is larger than {limit_bytes} bytes; send less at once, or raise "
+        "serve.max_body_bytes (serve.max_media_bytes for pictures and sounds)."
+    )
     return Problem(413, detail, headers=((b"connection", b"close"),))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -29,6 +29,7 @@ from momentary.serving.schemas import (
     Ready,
     RecommendIn,
     SoundIn,
+    View,
 )
 from momentary.serving.wishes import PARAMETERS
 from momentary.types import Item
@@ -156,7 +157,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path="/v1/items/{item_id}/similar",
         name="similarItems",
         summary="List the items most like one item",
-        query=("k", "explain", "likeness", *PARAMETERS),
+        query=("k", "explain", "likeness", "by", *PARAMETERS),
         gives={200: ListOut},
         refuses=(*_ASKED, 404),
     ),
@@ -414,6 +415,10 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "likeness": {
         "description": "Whether contents are compared by what was learned from attributes.",
         "schema": {"type": "string", "enum": ["auto", "learned", "plain"], "default": "auto"},
+    },
+    "by": {
+        "description": "What counts alone, neither the rest of the content nor visits.",
+        "schema": {"type": "string", "enum": list(get_args(View))},
     },
 }
 

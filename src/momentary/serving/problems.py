@@ -16,6 +16,8 @@ _REMEDIES = {
     "event_type": "Use one of the event types that /docs lists.",
     "timestamp": "Give an ISO 8601 time, or seconds or milliseconds since 1970.",
     "k": "Ask for 1 to 100 items.",
+    "shape": "Use rise, fall, arch or valley.",
+    "likeness": "Use auto, learned or plain.",
     "rules": "See Rules in /openapi.json.",
 }
 _OTHERWISE = "See the schema in /openapi.json."

@@ -13,7 +13,7 @@ from momentary.serving.access import Caller
 from momentary.serving.http import SECURITY_HEADERS, decoded
 from momentary.serving.problems import Problem
 from momentary.serving.ranking import Wish
-from momentary.serving.schemas import Likeness
+from momentary.serving.schemas import Likeness, View
 
 HEADERS = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}
 _NUMBER = re.compile(r"[0-9]{1,9}")
@@ -70,6 +70,22 @@ def likeness_of(request: Request) -> Likeness:
             return known  # type: ignore[no-any-return]
     detail = f"likeness is {wanted[:50]!r}; use {', '.join(get_args(Likeness))}."
     raise Problem(422, detail, field="likeness")
+
+
+def view_of(request: Request) -> View | None:
+    """The view by which alone contents are to be compared, if one is.
+
+    Raises:
+        Problem: 422 for anything else.
+    """
+    wanted = request.query_params.get("by")
+    for known in get_args(View):
+        if wanted == known:
+            return known  # type: ignore[no-any-return]
+    if wanted is None:
+        return None
+    detail = f"by is {wanted[:50]!r}; use {', '.join(get_args(View))}."
+    raise Problem(422, detail, field="by")
 
 
 def answer(value: object, *, status: int = 200) -> Response:

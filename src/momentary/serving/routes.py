@@ -31,7 +31,7 @@ from momentary.serving.following import Following
 from momentary.serving.http import decoded, read_body
 from momentary.serving.models import Models
 from momentary.serving.problems import Problem, unfollowed
-from momentary.serving.queries import HEADERS, answer, caller_of, likeness_of
+from momentary.serving.queries import HEADERS, answer, caller_of, likeness_of, view_of
 from momentary.serving.rule_file import import_rules
 from momentary.serving.rule_routes import RuleRoutes
 from momentary.serving.rulebook import RuleBook
@@ -239,18 +239,18 @@ class Routes:
         """List items that are like one item."""
         caller_of(request).require("read")
         item_id = decoded(request.path_params["item_id"], field="item_id")
-        wish = self._wishes.of_query(request, more=("likeness",))
-        likeness = likeness_of(request)
+        wish = self._wishes.of_query(request, more=("likeness", "by"))
+        likeness, by = likeness_of(request), view_of(request)
         if not self._engine.listed(item_id) and not self._content.has(item_id):
             raise _no_item(item_id, "it was deleted, or the model does not know it (yet)")
         rules = without_chance(wish.rules)
         if self._content.has(item_id):
             return await self._content_routes.similar(
-                item_id, k=wish.k, rules=rules, likeness=likeness
+                item_id, k=wish.k, rules=rules, likeness=likeness, by=by
             )
-        if likeness == "learned":
+        if likeness == "learned" or by is not None:
             detail = f"Item {item_id!r} has no content: visits alone say what is like it."
-            raise Problem(422, detail, field="likeness")
+            raise Problem(422, detail, field="likeness" if by is None else "by")
         try:
             found = self._engine.recommender.similar(item_id, k=wish.k, rules=rules)
         except DataError as error:

@@ -170,6 +170,9 @@ class FeedbackIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 Likeness = Literal["auto", "learned", "plain"]
 """By what was learned from attributes (`momentary train-likeness`), without it, or as it can be."""
 
+View = Literal["image", "colour", "text", "music", "sound", "timbre", "film", "tags"]
+"""What two items may be compared by; "tags" are their attributes."""
+
 
 class ListOut(msgspec.Struct, frozen=True, kw_only=True):
     """Items, best first, that no visit was asked about.
