@@ -80,6 +80,7 @@ def test_running_services_follow_what_was_put_and_not_what_was_encoded(workspace
     assert vectors.of("a")[1]["image"].content == b"\0"
     assert vectors.of("b") == (0, {"image": Kept("e/1", b"\1", np.array([3, 4], "<f4").tobytes())})
     assert workspace.catalog.revisions()["vectors"] == 2
+    assert vectors.contents() == {"a": [("image", "e/1", b"\0")]}
 
 
 def test_a_machine_reads_what_another_encoded_where_they_share_a_database(workspace, tmp_path):

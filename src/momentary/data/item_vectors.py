@@ -110,13 +110,14 @@ class ItemVectors:
         return {item_id: int(number) for item_id, number in self._rows(query)}
 
     def contents(self) -> dict[str, list[tuple[str, str, bytes]]]:
-        """Of each item's vectors: view, encoder, and the hash of what was encoded.
+        """Of each item that a service looked at: view, encoder, and hash of what was encoded.
 
         Raises:
             StorageError: If the database does not answer.
         """
         query = sa.select(*(ITEM_VECTORS.c[name] for name in ("item_id", "view", "encoder")))
         query = query.add_columns(ITEM_VECTORS.c.content).where(ITEM_VECTORS.c.view != _NOTHING)
+        query = query.where(ITEM_VECTORS.c.revision > 0)
         found: dict[str, list[tuple[str, str, bytes]]] = {}
         for item_id, view, encoder, content in self._rows(query):
             found.setdefault(item_id, []).append((view, encoder, content))
@@ -163,7 +164,7 @@ class ItemVectors:
         query = sa.select(*columns).where(ITEM_VECTORS.c.item_id == _NOBODY)
         return {view: (encoder, mark) for view, encoder, mark in self._rows(query)}
 
-    def contents(self, view: str) -> dict[str, tuple[str, bytes]]:
+    def contents_of(self, view: str) -> dict[str, tuple[str, bytes]]:
         """Encoder and hash of what was encoded, by item.
 
         Raises:

@@ -44,7 +44,7 @@ def give(
     with VectorStore(file) as store:
         views = store.views()
         for done, (view, encoder) in enumerate(views.items()):
-            there, digests = vectors.contents(view), store.digests(encoder, item_ids)
+            there, digests = vectors.contents_of(view), store.digests(encoder, item_ids)
             new = [
                 item_id
                 for item_id, digest in sorted(digests.items())
@@ -81,7 +81,7 @@ def receive(vectors: ItemVectors, file: Path) -> int:
         for view, (encoder, _) in new.items():
             there = {
                 item_id: digest
-                for item_id, (whose, digest) in vectors.contents(view).items()
+                for item_id, (whose, digest) in vectors.contents_of(view).items()
                 if whose == encoder
             }
             mine = store.digests(encoder, list(there))
