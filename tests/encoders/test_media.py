@@ -148,6 +148,15 @@ def test_an_archive_gives_its_pictures_and_names_the_rest(tmp_path):
     assert found[f"{'long' * 40}.png"] == picture("blue")
 
 
+def test_an_archive_that_is_not_read_is_named_as_what_it_is(tmp_path):
+    for packing, what in (("xz", "xz"), ("bz2", "bzip2")):
+        file = tmp_path / f"plates.tar.{packing}"
+        with tarfile.open(file, f"w:{packing}"):
+            pass
+        with pytest.raises(DataError, match=f"packed by {what}; make it ZIP, tar or tar.gz"):
+            list(pictures_in(file, limits=MediaLimits(folders=(tmp_path,))))
+
+
 def test_an_archive_that_unpacks_to_too_much_is_stopped(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for number in range(5):

@@ -66,7 +66,10 @@ def render(
         for row in sorted(used)
     }
     data = msgspec.json.encode(sounds).decode().replace("<", "\\u003c")
-    words = "".join(f"<p>{html.escape(each)}</p>" for each in (*caveats, *study.left_out))
+    words = "".join(f"<p>{html.escape(each)}</p>" for each in caveats)
+    if study.left_out:
+        said = "".join(f"<li>{html.escape(each)}</li>" for each in study.left_out)
+        words += f"<h2>Labels of which nothing can be said</h2><ul>{said}</ul>"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'

@@ -55,6 +55,13 @@ _KNOWN = (
     (b"\x7fELF", "a program"),
     (b"\x1f\x8b", "a gzip file"),
 )
+_OTHER_ARCHIVES = (
+    (b"\xfd7zX", "xz"),
+    (b"BZh", "bzip2"),
+    (b"(\xb5/\xfd", "Zstandard"),
+    (b"7z\xbc\xaf", "7-Zip"),
+    (b"Rar!", "RAR"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +167,9 @@ def files_in(
     _require_allowed(place, limits)
     with place.open("rb") as opened:
         start = opened.read(4)
+    packed_by = next((what for mark, what in _OTHER_ARCHIVES if start.startswith(mark)), None)
+    if packed_by is not None:
+        raise DataError(f"{place} is packed by {packed_by}; make it ZIP, tar or tar.gz.")
     if start.startswith(b"PK"):
         members = _zip_members(place, limits, suffixes)
     else:
