@@ -23,6 +23,7 @@ from momentary.dissection.report import render
 from momentary.dissection.selectivity import TIMES_CHANCE
 from momentary.dissection.sounds import Collection, as_mp3, read_collection
 from momentary.dissection.study import Study, dissect
+from momentary.dissection.tables import read_table
 from momentary.encoders.audio import AudioLimits
 from momentary.encoders.spectrogram import MelConfig, band_edges_hz
 from momentary.models.audio_network import AudioNetworkConfig
@@ -95,8 +96,7 @@ def read() -> Collection:
             writer.writerows(rows)
         return read_collection(
             place,
-            place / "items.csv",
-            columns=("label", "fold"),
+            read_table(place / "items.csv", label="label", source="fold"),
             mel=MelConfig(),
             limits=AudioLimits(excerpts=1),
         )

@@ -259,7 +259,7 @@ def test_a_dissection_says_what_it_found_and_what_a_reader_must_know(tmp_path, r
     assert code == 0, err
     assert "small filter" in to.read_text()
     code, _, err = run("dissect", folder, "--labels", tmp_path / "none.csv", "--to", to)
-    assert code == 1
+    assert code == 2
     assert "none.csv" in err
 
 

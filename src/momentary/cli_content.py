@@ -28,6 +28,8 @@ from momentary.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
     from momentary.data.workspace import Workspace
+    from momentary.dissection.findings import Findings
+    from momentary.dissection.tables import Labelled
     from momentary.encoders.catalogue import Places
     from momentary.encoders.defaults import Kit
     from momentary.encoders.protocol import Modality
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from momentary.recommend.pipeline import Recommender
     from momentary.recommend.teaching import Taught
     from momentary.types import FloatArray, Item, Recommendation, Sessions
+
+_PICTURES_AT_MOST = 2_000
 
 
 def encode(
@@ -332,12 +336,25 @@ def playlist(
 
 
 def dissect(
-    folder: Annotated[Path, typer.Argument(help="Folder with the sounds.")],
-    labels: Annotated[Path, typer.Option(help="CSV; its first column names the files.")],
+    folder: Annotated[Path, typer.Argument(help="Folder with the sounds or the pictures.")],
+    labels: Annotated[Path, typer.Option(help="CSV that names files and their labels.")],
     to: Annotated[Path, typer.Option(help="The report, one HTML file.")] = Path("dissection.html"),
     label: Annotated[str, typer.Option(help="Column of labels.")] = "label",
-    source: Annotated[str, typer.Option(help="Column that tells sources apart.")] = "source",
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the sounds.")] = 120,
+    source: Annotated[
+        str | None, typer.Option(help="Column that tells sources apart; source if not given.")
+    ] = None,
+    file: Annotated[str | None, typer.Option(help="Column of file names; else the first.")] = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(help="A layer by its name; repeat it. The first and the top one otherwise."),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="At most so many files, by chance; else 2000 pictures."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the sounds; 120 if not given.")
+    ] = None,
     comparisons: Annotated[
         int, typer.Option(min=1, help="Untrained and shuffled networks each.")
     ] = 5,
@@ -352,12 +369,66 @@ def dissect(
     ] = None,
     json: Json = False,
 ) -> None:
-    """What the units of an audio network answer to, to see and to hear.
+    """What the units of a network answer to, to see and to hear.
+
+    A network learns from sounds; of pictures, the one that encodes them is looked into.
 
     Example: momentary dissect clips --labels items.csv --source fold --to report.html
     """
     import numpy as np
 
+    from momentary.dissection.photos import are_pictures
+    from momentary.dissection.tables import draw, read_table
+
+    if not folder.is_dir():
+        raise SettingsError(f"{folder} is no folder; name the one with the files.")
+    if not to.absolute().parent.is_dir():
+        raise SettingsError(f"{to} cannot be written: its folder is not there; make it first.")
+    rng = np.random.default_rng(seed)
+    rows = read_table(labels, label=label, source=source, file=file)
+    layers, caveats = layer or [], note or []
+    if are_pictures(rows):
+        if epochs is not None or small_filters:
+            raise SettingsError(
+                "Pictures are not learned from; leave --epochs and --small-filters out."
+            )
+        rows = draw(rows, limit or _PICTURES_AT_MOST, rng=rng)
+        facts = _dissect_pictures(
+            folder, rows, to=to, caveats=caveats, layers=layers, comparisons=comparisons, rng=rng
+        )
+    else:
+        rows = read_table(labels, label=label, source=source or "source", file=file)
+        rows = draw(rows, limit, rng=rng)
+        facts = _dissect_sounds(
+            folder,
+            rows,
+            to=to,
+            caveats=caveats,
+            epochs=epochs or 120,
+            small_filters=small_filters,
+            layers=layers,
+            comparisons=comparisons,
+            rng=rng,
+        )
+    if json:
+        print_json(facts)
+        return
+    _say_dissected(facts)
+
+
+def _dissect_sounds(
+    folder: Path,
+    rows: Sequence[Labelled],
+    *,
+    to: Path,
+    caveats: Sequence[str],
+    epochs: int,
+    small_filters: bool,
+    layers: Sequence[str],
+    **how: Any,  # noqa: ANN401
+) -> dict[str, Any]:
+    """Write the report of sounds and tell what it says; `how` goes to the study."""
+    from momentary.dissection.findings import chosen_layers
     from momentary.dissection.report import render
     from momentary.dissection.sounds import as_mp3, read_collection
     from momentary.dissection.study import dissect as study_units
@@ -366,69 +437,88 @@ def dissect(
     from momentary.models.audio_network import AudioNetworkConfig
     from momentary.models.small_filters import SmallFilters
 
-    if not folder.is_dir():
-        raise SettingsError(f"{folder} is no folder; name the one with the sounds.")
-    if not to.absolute().parent.is_dir():
-        raise SettingsError(f"{to} cannot be written: its folder is not there; make it first.")
     mel = MelConfig()
+    config = AudioNetworkConfig(epochs=epochs, small=SmallFilters() if small_filters else None)
+    chosen_layers(layers, there=config.layers)  # refuses a name before anything is read
     with one_bar("dissect") as tell:
         limits = AudioLimits(excerpts=1)
-        found = read_collection(
-            folder, labels, columns=(label, source), mel=mel, limits=limits, progress=tell
-        )
-        study = study_units(
-            found.recordings,
-            config=AudioNetworkConfig(
-                epochs=epochs, small=SmallFilters() if small_filters else None
-            ),
-            comparisons=comparisons,
-            rng=np.random.default_rng(seed),
-            progress=tell,
-        )
+        found = read_collection(folder, rows, mel=mel, limits=limits, progress=tell)
+        study = study_units(found.recordings, config=config, layers=layers, progress=tell, **how)
     page = render(
         study,
         title=f"What the units of an audio network answer to: {folder.name}",
         hear=lambda at: as_mp3(found.samples[study.held_out.names[at]], mel.rate_hz),
         seconds_a_frame=mel.seconds(1),
         bands_hz=band_edges_hz(mel)[1:-1],
-        caveats=tuple(note or ()),
+        caveats=tuple(caveats),
     )
     to.write_text(page, encoding="utf-8")
-    if json:
-        print_json(
-            {
-                "report": str(to),
-                "accuracy": study.accuracy,
-                "balanced_accuracy": study.balanced_accuracy,
-                "most_frequent_label": study.usual[1],
-                "layers": {
-                    each.name: {
-                        "selective": each.answers["maximum"].share,
-                        "selective_by_mean": each.answers["mean"].share,
-                        "learned_nothing": each.comparisons["maximum"],
-                        "far_beyond": each.claim("maximum"),
-                    }
-                    for each in study.layers
-                },
-                "left_out": list(study.left_out),
-                "set_aside": list(found.set_aside),
-            }
+    return {
+        "report": str(to),
+        "accuracy": study.accuracy,
+        "balanced_accuracy": study.balanced_accuracy,
+        "most_frequent": study.usual[0],
+        "most_frequent_label": study.usual[1],
+        "layers": {each.name: _layer_facts(each) for each in study.layers},
+        "left_out": list(study.left_out),
+        "set_aside": list(found.set_aside),
+    }
+
+
+def _dissect_pictures(
+    folder: Path,
+    rows: Sequence[Labelled],
+    *,
+    to: Path,
+    caveats: Sequence[str],
+    **how: Any,  # noqa: ANN401
+) -> dict[str, Any]:
+    """Write the report of pictures and tell what it says; `how` goes to the study."""
+    from momentary.dissection.photos import photos_in
+    from momentary.dissection.picture_report import render_pictures
+    from momentary.dissection.pictures import dissect_pictures
+    from momentary.encoders.image import EfficientNetLite
+
+    with one_bar("dissect") as tell:
+        network = EfficientNetLite().network
+        study = dissect_pictures(photos_in(folder, rows), network, progress=tell, **how)
+        title = f"What the units of a picture network answer to: {folder.resolve().name}"
+        page = render_pictures(study, title=title, caveats=caveats, progress=tell)
+    to.write_text(page, encoding="utf-8")
+    return {
+        "report": str(to),
+        "pictures": len(study.rows),
+        "sources": study.sources,
+        "labels": list(study.label_names),
+        "layers": {each.name: _layer_facts(each) for each in study.layers},
+        "left_out": list(study.left_out),
+        "set_aside": list(study.set_aside),
+    }
+
+
+def _say_dissected(facts: dict[str, Any]) -> None:
+    for what in ("set_aside", "left_out"):
+        for each in facts[what]:
+            stderr.print(f"{what.replace('_', ' ')}: {each}", markup=False, soft_wrap=True)
+    if "accuracy" in facts:
+        typer.echo(
+            f"{facts['accuracy']:.0%} of the labels of unheard sounds told; always saying "
+            f"{facts['most_frequent']}: {facts['most_frequent_label']:.0%}"
         )
-        return
-    for each in found.set_aside:
-        stderr.print(f"set aside: {each}", markup=False, soft_wrap=True)
-    for each in study.left_out:
-        stderr.print(f"left out: {each}", markup=False, soft_wrap=True)
-    usual, often = study.usual
-    typer.echo(
-        f"{study.accuracy:.0%} of the labels of unheard sounds told; always saying {usual}: "
-        f"{often:.0%}"
-    )
-    for layer in study.layers:
-        share = layer.answers["maximum"].share
-        verdict = "far beyond" if layer.claim("maximum") else "not beyond"
-        typer.echo(f"{layer.name}: {share:.0%} selective, {verdict} networks that learned nothing")
-    typer.echo(f"Written to {to}")
+    for name, each in facts["layers"].items():
+        verdict = "far beyond" if each["far_beyond"] else "not beyond"
+        kinds = " and ".join(each["learned_nothing"])
+        typer.echo(f"{name}: {each['selective']:.0%} selective, {verdict} {kinds}")
+    typer.echo(f"Written to {facts['report']}")
+
+
+def _layer_facts(layer: Findings) -> dict[str, Any]:
+    return {
+        "selective": layer.answers["maximum"].share,
+        "selective_by_mean": layer.answers["mean"].share,
+        "learned_nothing": dict(layer.comparisons["maximum"]),
+        "far_beyond": layer.claim("maximum"),
+    }
 
 
 def _encoded(

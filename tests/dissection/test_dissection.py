@@ -8,6 +8,7 @@ import pytest
 
 from momentary.dissection.selectivity import answers, areas, supported
 from momentary.dissection.study import Recordings, dissect, split_sources
+from momentary.dissection.tables import read_table
 from momentary.errors import DataError
 from momentary.models.audio_network import AudioNetworkConfig
 from momentary.models.small_filters import SmallFilters
@@ -184,11 +185,10 @@ def test_the_command_reads_a_folder_and_sets_bad_files_aside(tmp_path):
             ]
         )
     options = {"mel": MelConfig(), "limits": AudioLimits()}
-    found = read_collection(
-        tmp_path, tmp_path / "items.csv", columns=("label", "source"), **options
-    )
+    rows = read_table(tmp_path / "items.csv", label="label", source="source")
+    found = read_collection(tmp_path, rows, **options)
     assert found.recordings.names == ["a.wav"]
     assert "b.wav: it is no WAV" in found.set_aside[0]
     assert "leads out of the folder" in found.set_aside[1]
     with pytest.raises(DataError, match="no column 'fold'"):
-        read_collection(tmp_path, tmp_path / "items.csv", columns=("label", "fold"), **options)
+        read_table(tmp_path / "items.csv", label="label", source="fold")

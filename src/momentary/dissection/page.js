@@ -1,27 +1,7 @@
 "use strict";
-const sounds = JSON.parse(document.getElementById("sounds").textContent);
-const player = document.getElementById("player");
-let button = null, stopAt = 0;
-function stop() { player.pause(); if (button) button.classList.remove("on"); button = null; }
-player.addEventListener("timeupdate", () => { if (player.currentTime >= stopAt) stop(); });
-player.addEventListener("ended", stop);
-for (const image of document.querySelectorAll("img[data-sound]"))
-  image.src = sounds[image.dataset.sound].picture;
-document.addEventListener("click", async (event) => {
-  const pressed = event.target.closest("button.play");
-  if (!pressed) return;
-  const again = pressed === button;
-  stop();
-  if (again) return;
-  player.src = sounds[pressed.dataset.sound].audio;
-  await new Promise((ready, failed) => { player.onloadedmetadata = ready; player.onerror = failed; });
-  player.currentTime = Number(pressed.dataset.start);
-  stopAt = Number(pressed.dataset.stop);
-  button = pressed;
-  pressed.classList.add("on");
-  await player.play();
-  pressed.dataset.played = "yes";
-});
+const contents = JSON.parse(document.getElementById("contents").textContent);
+for (const image of document.querySelectorAll("img[data-content]"))
+  image.src = contents[image.dataset.content].picture;
 for (const choice of document.querySelectorAll("select.label"))
   choice.addEventListener("change", () => {
     for (const unit of choice.closest("section").querySelectorAll(".unit"))

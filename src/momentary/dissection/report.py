@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import importlib.resources
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import matplotlib as mpl
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from momentary.dissection.selectivity import SELECTIVE, TIMES_CHANCE
+from momentary.dissection.page import chooser, document, table, uri
+from momentary.dissection.selectivity import SELECTIVE
 from momentary.dissection.study import Layer, Study
 from momentary.types import FloatArray, IntArray
 
+_NOTHING = "networks that learned nothing"
 _EXCERPTS = 4
 _SHORTEST_S = 0.5
-_CROP_NOTE = "Its units hear a whole crop, the bright part of a picture."
 _TALL_NOTE = (
     "Its filters are drawn with mel upwards and time to the right: red adds, blue takes away."
 )
@@ -60,32 +58,24 @@ def render(
         )
     sounds = {
         str(row): {
-            "audio": _uri("audio/mpeg", hear(row)),
-            "picture": _uri("image/png", spectrogram_png(study.held_out.spectrograms[row])),
+            "audio": uri("audio/mpeg", hear(row)),
+            "picture": uri("image/png", spectrogram_png(study.held_out.spectrograms[row])),
         }
         for row in sorted(used)
     }
-    data = msgspec.json.encode(sounds).decode().replace("<", "\\u003c")
     words = "".join(f"<p>{html.escape(each)}</p>" for each in caveats)
     if study.left_out:
         said = "".join(f"<li>{html.escape(each)}</li>" for each in study.left_out)
         words += f"<h2>Labels of which nothing can be said</h2><ul>{said}</ul>"
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-        "media-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"
-        f"<title>{html.escape(title)}</title><style>{_resource('page.css')}</style></head><body>"
-        f"<main><h1>{html.escape(title)}</h1>"
+    body = (
         f"<p>{_known(study)} Press a picture to hear what drives a unit most. A unit "
         f"is selective if, with a chance of {SELECTIVE:g} or more, a sound of its label drives it "
         "more than another sound does; the label was chosen on one half of the sources and scored "
         "on the "
-        f"other.</p>{words}{_table(study)}{''.join(sections)}"
-        '<audio id="player"></audio></main>'
-        f'<script type="application/json" id="sounds">{data}</script>'
-        f"<script>{_resource('page.js')}</script></body></html>"
+        f"other.</p>{words}{table(study.layers, own='trained', nothing=_NOTHING)}"
+        f'{"".join(sections)}<audio id="player"></audio>'
     )
+    return document(title, body, contents=sounds, scripts=["page.js", "sounds.js"])
 
 
 def _known(study: Study) -> str:
@@ -130,37 +120,6 @@ def _strongest(layer: Layer) -> IntArray:
     return order
 
 
-def _table(study: Study) -> str:
-    rows = []
-    for layer in study.layers:
-        for measure, found in layer.answers.items():
-            rivals = "".join(
-                f"<td>{_range(shares)}</td>" for shares in layer.comparisons[measure].values()
-            )
-            verdict = (
-                '<td class="yes">far beyond networks that learned nothing</td>'
-                if layer.claim(measure)
-                else '<td class="no">not far beyond networks that learned nothing: no claim</td>'
-            )
-            rows.append(
-                f"<tr><td>{layer.name}</td><td>{measure}</td><td>{found.share:.0%}</td>{rivals}"
-                f"{verdict}</tr>"
-            )
-    kinds = "".join(f"<th>{kind}</th>" for kind in study.layers[0].comparisons["maximum"])
-    return (
-        '<h2>Selective units</h2><div class="scroll"><table><thead><tr><th>layer</th>'
-        f"<th>activation</th><th>trained</th>{kinds}<th>what that means</th></tr></thead><tbody>"
-        f"{''.join(rows)}</tbody></table></div><p class=dim>A claim takes {TIMES_CHANCE:g} times "
-        "the share of the best network that learned nothing.</p>"
-    )
-
-
-def _range(shares: Sequence[float]) -> str:
-    """From the lowest to the highest, once where they look the same."""
-    low, high = f"{min(shares):.0%}", f"{max(shares):.0%}"
-    return low if low == high else f"{low} to {high}"
-
-
 def _section(
     study: Study,
     layer: Layer,
@@ -189,15 +148,16 @@ def _section(
             f'<h3>Unit {unit}</h3><div>{says}</div><div class="excerpts">{excerpts}</div></div>'
             "</article>"
         )
-    options = "".join(f'<option value="{at}">{name}</option>' for at, name in enumerate(names))
-    note = _CROP_NOTE
+    note = (
+        f"Its units hear {layer.activity.frames * seconds_a_frame:.2g} s at once, the bright part "
+        "of a picture."
+    )
     if first:
         note = _TALL_NOTE if study.network.config.small is None else _SMALL_NOTE
     return (
         f"<section><h2>Layer {layer.name}</h2><p>{note} The number is the area under the ROC curve "
         "on the scoring half, by maximal activation; .5 is chance.</p>"
-        f'<p><label>Show <select class="label"><option value="">all units</option>{options}'
-        f'</select></label></p><div class="units">{"".join(cards)}</div></section>'
+        f'{chooser(names)}<div class="units">{"".join(cards)}</div></section>'
     )
 
 
@@ -210,16 +170,16 @@ def _excerpt(study: Study, layer: Layer, *, row: int, unit: int, seconds_a_frame
     label = html.escape(study.held_out.label_names[study.held_out.labels[row]])
     name = html.escape(study.held_out.names[row])
     return (
-        f'<button class="play" type="button" data-sound="{row}" data-start="{start_s:.2f}" '
+        f'<button class="play" type="button" data-content="{row}" data-start="{start_s:.2f}" '
         f'data-stop="{stop_s:.2f}" title="{name}" aria-label="Play {label}, {name}">'
-        f'<img alt="" data-sound="{row}">'
+        f'<img alt="" data-content="{row}">'
         f'<i style="left:{left:.1f}%;width:{max(width, 2):.1f}%"></i>'
         f"<b>{label}</b></button>"
     )
 
 
 def _filter(weights: FloatArray, bands_hz: NDArray[np.float64]) -> str:
-    picture = _uri("image/png", filter_png(weights))
+    picture = uri("image/png", filter_png(weights))
     if len(weights) < len(bands_hz):  # the same at every height: no place on the mel axis
         return f'<img class="small filter" alt="small filter" src="{picture}">'
     shown = [hz for hz in reversed(_MARKS_HZ) if hz <= bands_hz[-1]]
@@ -234,11 +194,3 @@ def _filter(weights: FloatArray, bands_hz: NDArray[np.float64]) -> str:
         f'<div class="axis" style="position:relative;width:3rem">{axis}</div>'
         f'<img class="filter" alt="filter on the mel axis" src="{picture}">'
     )
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _resource(name: str) -> str:
-    return importlib.resources.files("momentary.dissection").joinpath(name).read_text("utf-8")

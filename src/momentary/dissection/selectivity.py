@@ -84,22 +84,23 @@ def answers(activity: FloatArray, labels: IntArray, second_half: BoolArray) -> A
     """
     n_labels = int(labels.max()) + 1
     names = [f"label {each}" for each in range(n_labels)]
-    for label, what in lacking(labels, second_half, names=names).items():
-        raise DataError(f"{names[label]}: {what}. Add sources, or leave the label out.")
-    first_half = ~second_half
-    chosen_on = _areas_by_label(activity[first_half], labels[first_half], n_labels)
-    scored_on = _areas_by_label(activity[second_half], labels[second_half], n_labels)
+    for few, what in lacking(labels, second_half, names=names).items():
+        raise DataError(f"{names[few]}: {what}. Add sources, or leave the label out.")
+    label, area = _chosen(activity, labels, second_half)
     units = np.arange(activity.shape[1])
-    label = chosen_on.argmax(axis=0)
     second = np.full(len(units), -1)
     second_area = np.full(len(units), np.nan)
     for unit in units:
         pair = _second_label(activity[:, unit], labels, second_half, label=int(label[unit]))
         if pair:
             second[unit], second_area[unit] = pair
-    return Answers(
-        label=label, area=scored_on[label, units], second=second, second_area=second_area
-    )
+    return Answers(label=label, area=area, second=second, second_area=second_area)
+
+
+def selective_share(activity: FloatArray, labels: IntArray, second_half: BoolArray) -> float:
+    """The share of units that are selective; see `answers`, whose `share` it is."""
+    _, area = _chosen(activity, labels, second_half)
+    return float((area >= SELECTIVE).mean())
 
 
 def lacking(labels: IntArray, second_half: BoolArray, *, names: Sequence[str]) -> dict[int, str]:
@@ -129,6 +130,19 @@ def supported(share: float, comparisons: Sequence[float]) -> bool:
     return bool(comparisons) and share > 0 and share >= TIMES_CHANCE * max(comparisons)
 
 
+def _chosen(
+    activity: FloatArray, labels: IntArray, second_half: BoolArray
+) -> tuple[IntArray, NDArray[np.float64]]:
+    """Every unit's label from the first half, and its area on the second. Shapes (units,)."""
+    n_labels = int(labels.max()) + 1
+    chosen_on, scored_on = (
+        _areas_by_label(activity[half], labels[half], n_labels)
+        for half in (~second_half, second_half)
+    )
+    label = chosen_on.argmax(axis=0)
+    return label, scored_on[label, np.arange(activity.shape[1])]
+
+
 def _areas_by_label(activity: FloatArray, labels: IntArray, n_labels: int) -> NDArray[np.float64]:
     """Shape (labels, units)."""
     ranks = scipy.stats.rankdata(activity, axis=0)
@@ -154,7 +168,8 @@ def _second_label(
     candidates = np.unique(labels[first])
     if len(candidates) < 2:
         return None
-    found = [areas(activity[first, None], labels[first] == each)[0] for each in candidates]
+    ranks = scipy.stats.rankdata(activity[first, None], axis=0)
+    found = [_from_ranks(ranks, labels[first] == each)[0] for each in candidates]
     second = int(candidates[int(np.argmax(found))])
     scored = {}
     for this, other in ((label, second), (second, label)):

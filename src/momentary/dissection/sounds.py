@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from momentary.dissection.study import Recordings
+from momentary.dissection.tables import Labelled
 from momentary.encoders.audio import AudioLimits, read_sound
 from momentary.encoders.spectrogram import MelConfig, log_mel
 from momentary.errors import DataError
@@ -35,41 +36,35 @@ class Collection(NamedTuple):
 
 def read_collection(
     folder: Path,
-    table: Path,
+    rows: Sequence[Labelled],
     *,
-    columns: tuple[str, str],
     mel: MelConfig,
     limits: AudioLimits,
     progress: Progress = silent,
 ) -> Collection:
-    """Read the sounds that a CSV names in its first column.
+    """Read the sounds that a table names.
 
     Args:
         folder: Where the sounds are; a name may not lead out of it.
-        table: A CSV with a header.
-        columns: Of labels, and of what tells sources apart.
+        rows: What was read of the table.
         mel: How spectrograms are made.
         limits: What is read of a file; its first excerpt stands for it.
         progress: Told after every sound.
 
     Raises:
-        DataError: If the table has no such column, or no sound can be read.
+        DataError: If no sound can be read.
     """
-    with table.open(newline="", encoding="utf-8") as opened:
-        rows = list(csv.DictReader(opened))
-    there = list(rows[0]) if rows else []
-    for column in columns:
-        if column not in there:
-            raise DataError(f"{table} has no column {column!r}; it has {', '.join(there)}.")
     names, spectrograms, labels, sources, set_aside = [], [], [], [], []
     samples: dict[str, FloatArray] = {}
     root = folder.resolve()
     for done, row in enumerate(rows, start=1):
-        name = row[there[0]]
+        name = row.file
         file = (root / name).resolve()
         try:
             if not file.is_relative_to(root):
                 raise DataError("it leads out of the folder.")
+            if not row.label:
+                raise DataError("it has no label.")
             heard = read_sound(file, limits=limits).at(mel.rate_hz)[0]
         except DataError as error:
             set_aside.append(f"{name}: {error}")
@@ -77,11 +72,11 @@ def read_collection(
         names.append(name)
         samples[name] = heard
         spectrograms.append(log_mel(heard, mel))
-        labels.append(row[columns[0]])
-        sources.append(row[columns[1]])
+        labels.append(row.label)
+        sources.append(row.source)
         progress(done, len(rows))
     if not names:
-        raise DataError(f"no sound of {table} could be read. " + "; ".join(set_aside[:3]))
+        raise DataError("none of the sounds could be read. " + "; ".join(set_aside[:3]))
     label_names, numbers = np.unique(labels, return_inverse=True)
     return Collection(
         recordings=Recordings(

@@ -7,12 +7,14 @@ the shuffled ones learn as long as the real one, from labels that were permuted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from momentary.dissection.selectivity import Answers, answers, lacking, supported
+from momentary.dissection.findings import Findings, chosen_layers
+from momentary.dissection.parts import deal_sources
+from momentary.dissection.selectivity import Answers, answers, lacking
 from momentary.errors import DataError
 from momentary.models.audio_network import AudioNetwork, AudioNetworkConfig
 from momentary.types import BoolArray, FloatArray, IntArray, Progress, silent
@@ -71,25 +73,14 @@ class Activity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
+class Layer(Findings):
     """The findings about one layer.
 
     Attributes:
         activity: Of the trained network.
-        answers: By measure, "maximum" or "mean".
-        comparisons: Shares of selective units by measure and by kind of network that learned
-            nothing, one number a network.
     """
 
-    name: str
     activity: Activity
-    answers: Mapping[str, Answers]
-    comparisons: Mapping[str, Mapping[str, Sequence[float]]]
-
-    def claim(self, measure: str) -> bool:
-        """Whether the share of selective units is far beyond the comparison networks'."""
-        rivals = [share for each in self.comparisons[measure].values() for share in each]
-        return supported(self.answers[measure].share, rivals)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +92,7 @@ class Study:
         held_out: The sounds that it never heard.
         second_half: Which of them scored the labels. Shape (sounds,).
         told: The label that the network says of each of them. Shape (sounds,).
-        layers: The first and the top one.
+        layers: Those that were asked for, lowest first.
         left_out: Labels of which nothing can be said, each with the reason.
     """
 
@@ -136,15 +127,17 @@ def dissect(
     recordings: Recordings,
     *,
     config: AudioNetworkConfig,
+    layers: Sequence[str] = (),
     comparisons: int = 5,
     rng: np.random.Generator,
     progress: Progress = silent,
 ) -> Study:
-    """Train, compare, and find what every unit of the first and the top layer answers to.
+    """Train, compare, and find what every unit of some layers answers to.
 
     Args:
         recordings: Sounds with labels and sources.
         config: Of the network.
+        layers: Of the network; the first and the top one if none is named.
         comparisons: Untrained networks, and as many that learn shuffled labels; 1 or more.
         rng: Draws the parts, the weights and the shuffles.
         progress: Told after every network.
@@ -163,9 +156,9 @@ def dissect(
     held_out = usable.take(np.flatnonzero(parts > 0))
     second_half = parts[parts > 0] == 2
     plan = _plan(config, training.labels, comparisons, rng=rng)
-    layers = (config.layers[0], config.layers[-1])
+    names = chosen_layers(layers, there=config.layers)
     shares: dict[str, dict[str, dict[str, list[float]]]] = {
-        layer: {measure: {} for measure in ("maximum", "mean")} for layer in layers
+        layer: {measure: {} for measure in ("maximum", "mean")} for layer in names
     }
     tracks = [[each] for each in training.spectrograms]
     kept: dict[str, tuple[Activity, dict[str, Answers]]] = {}
@@ -173,7 +166,7 @@ def dissect(
     for done, (kind, settings, labels) in enumerate(plan):
         progress(done, len(plan), f"{kind} network")
         network = AudioNetwork(settings).fit(tracks, labels=labels, rng=rng)
-        for layer in layers:
+        for layer in names:
             activity = observe(network, held_out.spectrograms, layer=layer)
             found = {
                 "maximum": answers(activity.maxima, held_out.labels, second_half),
@@ -201,7 +194,7 @@ def dissect(
                 answers=kept[layer][1],
                 comparisons=shares[layer],
             )
-            for layer in layers
+            for layer in names
         ],
         left_out=left_out,
     )
@@ -222,22 +215,8 @@ def observe(network: AudioNetwork, spectrograms: Sequence[FloatArray], *, layer:
 
 
 def split_sources(recordings: Recordings, *, rng: np.random.Generator) -> IntArray:
-    """To learn from (0), to choose labels on (1), to score on (2); by source. Shape (sounds,).
-
-    Sources are dealt in random order, each to the part that lacks its labels most.
-    """
-    n_labels = len(recordings.label_names)
-    wanted = np.outer(_SHARES, np.bincount(recordings.labels, minlength=n_labels))
-    parts = np.zeros(len(recordings.labels), dtype=np.int64)
-    sources = rng.permutation(np.unique(recordings.sources))
-    sizes = [int((recordings.sources == source).sum()) for source in sources]
-    for source in sources[np.argsort(-np.array(sizes), kind="stable")]:
-        rows = recordings.sources == source
-        counts = np.bincount(recordings.labels[rows], minlength=n_labels)
-        part = int((wanted @ counts).argmax())
-        wanted[part] -= counts
-        parts[rows] = part
-    return parts
+    """To learn from (0), to choose labels on (1), to score on (2); by source. Shape (sounds,)."""
+    return deal_sources(recordings.labels, recordings.sources, shares=_SHARES, rng=rng)
 
 
 def _plan(

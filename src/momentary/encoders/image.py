@@ -2,9 +2,7 @@
 
 Tan & Le, "EfficientNet: Rethinking model scaling for convolutional neural networks" (ICML 2019);
 the Lite variant (TensorFlow, 2020) leaves squeeze-and-excitation out, clips its rectifiers at 6,
-and keeps stem and head as wide in every size. A block is an inverted bottleneck (Sandler et al.,
-"MobileNetV2", CVPR 2018): widen by a 1x1 convolution, filter every channel by itself, narrow again,
-and add the input where the shapes agree. The vector is the mean of the head over the picture.
+and keeps stem and head as wide in every size. The vector is the mean of the head over the picture.
 """
 
 from __future__ import annotations
@@ -20,8 +18,16 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional
 
+from momentary.encoders.bottlenecks import (
+    EPSILON,
+    Block,
+    Bottlenecks,
+    Convolution,
+    Rectified,
+    Step,
+    centred,
+)
 from momentary.encoders.protocol import Picture
 from momentary.errors import SettingsError
 from momentary.types import FloatArray
@@ -29,7 +35,6 @@ from momentary.types import FloatArray
 _STRIDES = (1, 2, 2, 2, 1, 2, 1)
 """Of the first block of each stage; a stage ends where the number of channels changes."""
 
-_EPSILON = 1e-3
 _AT_ONCE = 2
 """Pictures; more need buffers that the system hands out and takes back each time: slower."""
 
@@ -71,45 +76,6 @@ _PACKAGES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Convolution:
-    """One convolution with its batch normalisation folded in.
-
-    Attributes:
-        weight: Shape (out, in / groups, size, size).
-        bias: Shape (out,).
-        groups: Equals the channels where each is filtered by itself.
-    """
-
-    weight: Tensor
-    bias: Tensor
-    stride: int
-    groups: int
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Convolve; a picture that the stride does not divide is padded as TensorFlow does."""
-        size = self.weight.shape[-1]
-        high, wide = (_padding(side, size, self.stride) for side in x.shape[-2:])
-        padded = functional.pad(x, (*wide, *high)) if size > 1 else x
-        return functional.conv2d(
-            padded, self.weight, self.bias, stride=self.stride, groups=self.groups
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Block:
-    """An inverted bottleneck; the first one of the network does not widen."""
-
-    widen: _Convolution | None
-    filter: _Convolution
-    narrow: _Convolution
-
-    def __call__(self, x: Tensor) -> Tensor:
-        wide = x if self.widen is None else functional.relu6(self.widen(x))
-        y = self.narrow(functional.relu6(self.filter(wide)))
-        return x + y if y.shape == x.shape else y
-
-
 class EfficientNetLite:
     """EfficientNet-Lite, trained on ImageNet. 1280 numbers a picture, of length 1.
 
@@ -123,16 +89,17 @@ class EfficientNetLite:
     def __init__(self, size: str = "lite0") -> None:
         if size not in _PACKAGES:
             raise SettingsError(f"size is {size!r}; there are {', '.join(_PACKAGES)}.")
-        self._side = _PACKAGES[size].side
-        self._stem, self._blocks, self._head = _network(_read(_PACKAGES[size]))
+        package = _PACKAGES[size]
+        self.network = Bottlenecks(steps=_steps(_read(package)), side=package.side)
+        self._width = len(self.network.steps[-1].convolutions[-1].bias)
         self.version = f"efficientnet-{size}/1"
 
     def encode(self, contents: Sequence[Picture]) -> FloatArray:
         """One vector a picture. Shape (pictures, 1280)."""
-        vectors = np.empty((len(contents), self._head.weight.shape[0]), dtype=np.float32)
+        vectors = np.empty((len(contents), self._width), dtype=np.float32)
         for start in range(0, len(contents), _AT_ONCE):
             stop = min(start + _AT_ONCE, len(contents))
-            squares = np.stack([_square(each, self._side) for each in contents[start:stop]])
+            squares = np.stack([square(each, self.network.side) for each in contents[start:stop]])
             vectors[start:stop] = self._run(squares).numpy()
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
         return vectors
@@ -140,14 +107,13 @@ class EfficientNetLite:
     @torch.inference_mode()
     def _run(self, squares: Picture) -> Tensor:
         """The head's mean over each picture. Shapes (batch, side, side, 3), (batch, channels)."""
-        x = torch.from_numpy(squares).permute(0, 3, 1, 2).float()  # channels last in memory
-        x = functional.relu6(self._stem((x - 127) / 128))
-        for block in self._blocks:
-            x = block(x)
-        return functional.relu6(self._head(x)).mean(dim=(2, 3))
+        x = centred(squares)
+        for step in self.network.steps:
+            x = step(x)
+        return x.mean(dim=(2, 3))
 
 
-def _square(picture: Picture, side: int) -> Picture:
+def square(picture: Picture, side: int) -> Picture:
     """Fit a picture into a white square: nothing is cut off or squeezed."""
     image = Image.fromarray(np.ascontiguousarray(picture))
     scale = side / max(image.size)
@@ -158,21 +124,9 @@ def _square(picture: Picture, side: int) -> Picture:
     return np.asarray(square)
 
 
-def _padding(side: int, size: int, stride: int) -> tuple[int, int]:
-    """Pixels before and after, so that the output has ceil(side / stride).
-
-    >>> _padding(224, 3, 2), _padding(7, 5, 1)
-    ((0, 1), (2, 2))
-    """
-    total = max((-(-side // stride) - 1) * stride + size - side, 0)
-    return total // 2, total - total // 2
-
-
-def _network(
-    weights: Mapping[str, Tensor],
-) -> tuple[_Convolution, list[_Block], _Convolution]:
+def _steps(weights: Mapping[str, Tensor]) -> list[Step]:
     """Stem, blocks and head; the shapes of the weights say all but the strides."""
-    blocks: list[_Block] = []
+    blocks: list[Step] = []
     strides = iter(_STRIDES)
     channels = 0
     for number in count():
@@ -184,27 +138,27 @@ def _network(
         channels = len(narrow.bias)
         widens = f"{name}expand_conv.weight" in weights
         blocks.append(
-            _Block(
+            Block(
                 widen=_convolution(weights, f"{name}expand_conv", f"{name}bn0") if widens else None,
                 filter=_convolution(weights, f"{name}depthwise_conv", f"{name}bn1", stride=stride),
                 narrow=narrow,
             )
         )
-    return (
-        _convolution(weights, "_conv_stem", "_bn0", stride=2),
-        blocks,
-        _convolution(weights, "_conv_head", "_bn1"),
-    )
+    return [
+        Rectified(convolution=_convolution(weights, "_conv_stem", "_bn0", stride=2)),
+        *blocks,
+        Rectified(convolution=_convolution(weights, "_conv_head", "_bn1")),
+    ]
 
 
 def _convolution(
     weights: Mapping[str, Tensor], conv: str, norm: str, *, stride: int = 1
-) -> _Convolution:
+) -> Convolution:
     """Y = gamma (w * x - mean) / sqrt(variance + epsilon) + beta, as one convolution."""
     weight = weights[f"{conv}.weight"]
-    scale = weights[f"{norm}.weight"] / (weights[f"{norm}.running_var"] + _EPSILON).sqrt()
+    scale = weights[f"{norm}.weight"] / (weights[f"{norm}.running_var"] + EPSILON).sqrt()
     folded = weight * scale[:, None, None, None]
-    return _Convolution(
+    return Convolution(
         weight=folded.contiguous(memory_format=torch.channels_last),
         bias=weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * scale,
         stride=stride,
