@@ -163,15 +163,22 @@ def _scan(
                 # Said twice, since products of whole numbers would be widened.
                 total = np.int32(total + np.int32(np.int32(row[j]) * np.int32(query[j])))
             totals[i] = total
+        # Loops over few arrays each become vector instructions; one over all of them does not.
+        end = begin + count
+        near, above, bias = rough[begin:end], upper[begin:end], biases[begin:end]
+        norm = norms[begin:end]
+        for i in range(count):
+            near[i] = scales[begin + i] * scale * np.float32(totals[i]) + bias[i]
+        for i in range(count):
+            above[i] = errors[begin + i] * length + norm[i] * missed
+        for i in range(count):
+            above[i] += rounding * (norm[i] * length + abs(bias[i]) + abs(near[i]))
+        for i in range(count):
+            lower[i] = near[i] - above[i]
+        for i in range(count):
+            above[i] += near[i]
         highest = np.float32(-np.inf)
         for i in range(count):
-            at = begin + i
-            score = scales[at] * scale * np.float32(totals[i]) + biases[at]
-            slack = errors[at] * length + norms[at] * missed
-            slack += rounding * (norms[at] * length + abs(biases[at]) + abs(score))
-            rough[at] = score
-            upper[at] = score + slack
-            lower[i] = score - slack
             highest = largest(highest, lower[i])
         if highest > lowest[last]:
             for i in range(count):
