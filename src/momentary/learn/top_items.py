@@ -148,7 +148,6 @@ def _scan(
 ) -> np.float32:
     """Score and bound every item; give what as many items as are wanted reach for sure."""
     scales, biases, errors, norms = terms
-    scale, length, missed = sizes
     lowest, upper, rough = found
     rounding = np.float32(_ROUNDING) * np.float32(len(query))
     last = len(lowest) - 1
@@ -163,20 +162,9 @@ def _scan(
                 # Said twice, since products of whole numbers would be widened.
                 total = np.int32(total + np.int32(np.int32(row[j]) * np.int32(query[j])))
             totals[i] = total
-        # Loops over few arrays each become vector instructions; one over all of them does not.
-        end = begin + count
-        near, above, bias = rough[begin:end], upper[begin:end], biases[begin:end]
-        norm = norms[begin:end]
-        for i in range(count):
-            near[i] = scales[begin + i] * scale * np.float32(totals[i]) + bias[i]
-        for i in range(count):
-            above[i] = errors[begin + i] * length + norm[i] * missed
-        for i in range(count):
-            above[i] += rounding * (norm[i] * length + abs(bias[i]) + abs(near[i]))
-        for i in range(count):
-            lower[i] = near[i] - above[i]
-        for i in range(count):
-            above[i] += near[i]
+        some = slice(begin, begin + count)
+        terms_of = (scales[some], biases[some], errors[some], norms[some])
+        _bound(totals, terms_of, sizes, rounding, (lower, upper[some], rough[some]))
         highest = np.float32(-np.inf)
         for i in range(count):
             highest = largest(highest, lower[i])
@@ -185,6 +173,31 @@ def _scan(
                 _raise(lowest, lower[i])
     least: np.float32 = lowest[last]
     return least
+
+
+@kernel
+def _bound(  # noqa: PLR0917 - kernels are called by position
+    totals: NDArray[np.int32],
+    terms: tuple[FloatArray, FloatArray, FloatArray, FloatArray],
+    sizes: tuple[np.float32, np.float32, np.float32],
+    rounding: np.float32,
+    found: tuple[FloatArray, FloatArray, FloatArray],
+) -> None:
+    """Write some items' lower and upper bounds, and their scores as bytes tell them."""
+    scales, biases, errors, norms = terms
+    scale, length, missed = sizes
+    lower, upper, rough = found
+    # Loops over few arrays each become vector instructions; one over all of them does not.
+    for i in range(len(rough)):
+        rough[i] = scales[i] * scale * np.float32(totals[i]) + biases[i]
+    for i in range(len(rough)):
+        upper[i] = errors[i] * length + norms[i] * missed
+    for i in range(len(rough)):
+        upper[i] += rounding * (norms[i] * length + abs(biases[i]) + abs(rough[i]))
+    for i in range(len(rough)):
+        lower[i] = rough[i] - upper[i]
+    for i in range(len(rough)):
+        upper[i] += rough[i]
 
 
 @kernel
