@@ -64,10 +64,20 @@ def test_a_label_is_chosen_on_one_half_and_scored_on_the_other():
 
 
 def test_a_claim_takes_twice_the_best_comparison():
-    assert supported(0.6, [0.1, 0.3])
-    assert not supported(0.5, [0.1, 0.3])
-    assert not supported(0.0, [0.0])
-    assert not supported(0.9, [])
+    assert supported(0.6, [0.1, 0.3], units=40)
+    assert not supported(0.5, [0.1, 0.3], units=40)
+    assert not supported(0.0, [0.0], units=40)
+    assert not supported(0.9, [], units=40)
+
+
+def test_a_claim_takes_more_than_a_unit_or_two():
+    # By Fisher's exact test: 4 of 40 beside none has p = .058, 5 of 40 has .027.
+    assert not supported(4 / 40, [0.0], units=40)
+    assert supported(5 / 40, [0.0], units=40)
+    assert not supported(3 / 4, [1 / 4], units=4)
+
+
+def test_networks_to_compare_with_are_needed():
     found = recordings(np.random.default_rng(0))
     with pytest.raises(DataError, match="comparisons is 0"):
         dissect(found, config=SMALL, comparisons=0, rng=np.random.default_rng(0))

@@ -27,7 +27,8 @@ class Findings:
     def claim(self, measure: str) -> bool:
         """Whether the share of selective units is far beyond all comparisons."""
         rivals = [share for each in self.comparisons[measure].values() for share in each]
-        return supported(self.answers[measure].share, rivals)
+        found = self.answers[measure]
+        return supported(found.share, rivals, units=len(found.area))
 
 
 def chosen_layers(names: Sequence[str], *, there: Sequence[str]) -> list[str]:

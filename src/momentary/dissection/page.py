@@ -65,7 +65,7 @@ def table(layers: Sequence[Findings], *, own: str, nothing: str) -> str:
         '<h2>Selective units</h2><div class="scroll"><table><thead><tr><th>layer</th>'
         f"<th>activation</th><th>{own}</th>{kinds}<th>what that means</th></tr></thead><tbody>"
         f"{''.join(rows)}</tbody></table></div><p class=dim>A claim takes {TIMES_CHANCE:g} times "
-        f"the highest share of {nothing}.</p>"
+        f"the highest share of {nothing}, and more than one or two units.</p>"
     )
 
 

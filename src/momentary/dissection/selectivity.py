@@ -26,6 +26,9 @@ SELECTIVE = 0.9
 TIMES_CHANCE = 2.0
 """How many times the best comparison network's share a claim takes."""
 
+CHANCE = 0.05
+"""A claim is of a difference that chance makes less often than this."""
+
 _FEWEST = 3
 
 
@@ -122,12 +125,26 @@ def lacking(labels: IntArray, second_half: BoolArray, *, names: Sequence[str]) -
     return found
 
 
-def supported(share: float, comparisons: Sequence[float]) -> bool:
+def supported(share: float, comparisons: Sequence[float], *, units: int) -> bool:
     """Whether a share of selective units is far beyond that of networks that learned nothing.
 
-    Without such networks, nothing is.
+    It takes `TIMES_CHANCE` times the highest share, and so many units that the difference is no
+    matter of one or two of them (Fisher's exact test, one-sided). Units of a network are not
+    independent of each other, so passing the test is needed and not enough. Without such networks
+    no share is.
+
+    Args:
+        share: Of the network.
+        comparisons: Of each of the others.
+        units: In the layer, of every network.
     """
-    return bool(comparisons) and share > 0 and share >= TIMES_CHANCE * max(comparisons)
+    if not comparisons or share < TIMES_CHANCE * max(comparisons):
+        return False
+    own, other = (round(each * units) for each in (share, max(comparisons)))
+    tested = scipy.stats.fisher_exact(
+        [[own, units - own], [other, units - other]], alternative="greater"
+    )
+    return bool(tested.pvalue < CHANCE)
 
 
 def _chosen(
