@@ -326,7 +326,7 @@ def test_a_damaged_likeness_is_left_out_and_said(run, tmp_path):
     assert len(json.loads(out)) == 3
     said = " ".join(err.split())
     assert "learned likeness is left out" in said
-    assert "changed or damaged since it was saved. Run: momentary train-likeness" in said
+    assert "since it was saved; learn it again: momentary train-likeness" in said
 
 
 def test_likeness_that_cannot_be_learned_is_refused_in_words(home, run):

@@ -602,6 +602,11 @@ def _described(
 
     reading = [each for each in scorers if isinstance(each, Described)]
     if not reading:
+        if content not in (None, "none"):
+            raise SettingsError(
+                f"--content {content}: no model here reads content; leave it out, or take "
+                "feature_rnn, content_knn or hybrid."
+            )
         return log
     from momentary.recommend.descriptions import describe_all
 

@@ -73,6 +73,10 @@ def test_aliases_have_a_new_number_only_where_they_change(workspace):
     assert aliases.write({"prod": "m1"}) == 1
     assert aliases.write({"prod": "m1"}) == 1
     assert aliases.write({"prod": "m2", "previous": "m1"}) == 2
+    # Whoever knows of the first promotion alone takes nothing back.
+    assert aliases.write({"prod": "m3"}, known=1) == 1
+    assert aliases.read() == (2, {"prod": "m2", "previous": "m1"})
+    assert aliases.write({"prod": "m2", "previous": "m1"}, known=2) == 2
     assert aliases.read() == (2, {"prod": "m2", "previous": "m1"})
 
 

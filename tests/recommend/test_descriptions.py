@@ -168,3 +168,10 @@ def test_an_unknown_way_to_read_is_refused(home, monkeypatch):
     monkeypatch.setattr(sys, "argv", [*words, "--home", str(home)])
     with pytest.raises(SettingsError, match=r"names .runes.*run: momentary encode"):
         cli.main()
+
+
+def test_content_for_a_model_that_reads_none_is_refused(home, monkeypatch):
+    words = ["momentary", "train", "-m", "item_knn", "--content", "words", "--debug"]
+    monkeypatch.setattr(sys, "argv", [*words, "--home", str(home)])
+    with pytest.raises(SettingsError, match=r"--content words: no model here reads content"):
+        cli.main()

@@ -303,8 +303,8 @@ class Between:
             self._happens.pop()()
         return found
 
-    def write(self, aliases):
-        return self._shared.write(aliases)
+    def write(self, aliases, *, known=None):
+        return self._shared.write(aliases, known=known)
 
 
 def test_what_is_promoted_while_another_looks_is_not_taken_back(shop, versions, monkeypatch):

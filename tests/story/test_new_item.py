@@ -185,7 +185,7 @@ def test_a_picture_a_clip_and_words_find_items_and_lists_move_gently(toys):
     assert (ids(made)[0], ids(made)[-1], len(set(ids(made)))) == ("red-0", "blue-8", 8)
     status, problem = _refused(toys, "POST", "/v1/playlists", {"start": "nobody"})
     assert status == 422
-    assert "encode it first" in problem["detail"]
+    assert "has no content here: encode it" in problem["detail"]
 
 
 def test_what_the_tags_say_is_learned_and_tells_new_items_from_their_pictures_alone(toys):

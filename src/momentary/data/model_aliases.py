@@ -56,23 +56,36 @@ class ModelAliases:
                 f"the models' aliases cannot be read ({said}); see to the catalogue's database."
             ) from error
 
-    def write(self, aliases: Mapping[str, str]) -> int:
+    def write(self, aliases: Mapping[str, str], *, known: int | None = None) -> int:
         """Let the aliases mean these versions and no others; the revision of that.
+
+        Args:
+            aliases: Alias to version.
+            known: Nothing is written, and this is returned, if there is a later revision.
 
         Raises:
             DataError: The database takes nothing now.
         """
-        with writing(self._engine) as connection:
-            # Read first: the number of what another machine writes meanwhile is not known here.
-            revision = topic_revision(connection, TOPIC)
-            if _read(connection) == aliases:
-                return revision
-            revision = next_revision(connection, TOPIC)
-            connection.execute(sa.delete(MODEL_ALIASES))
-            rows = [{"alias": alias, "version": aliases[alias]} for alias in sorted(aliases)]
-            if rows:
-                connection.execute(sa.insert(MODEL_ALIASES), rows)
+        try:
+            with writing(self._engine) as connection:
+                # Read first: the number of what another machine writes meanwhile is not known here.
+                revision = topic_revision(connection, TOPIC)
+                if _read(connection) == aliases:
+                    return revision
+                revision = next_revision(connection, TOPIC)
+                if known is not None and revision > known + 1:
+                    raise _OvertakenError
+                connection.execute(sa.delete(MODEL_ALIASES))
+                rows = [{"alias": alias, "version": aliases[alias]} for alias in sorted(aliases)]
+                if rows:
+                    connection.execute(sa.insert(MODEL_ALIASES), rows)
+        except _OvertakenError:
+            return known or 0
         return revision
+
+
+class _OvertakenError(Exception):
+    """Undoes a transaction: somebody else was faster."""
 
 
 def _read(connection: sa.Connection) -> dict[str, str]:

@@ -31,14 +31,19 @@ def promote(store: ModelStore, version: str, shared: ModelAliases, *, alias: str
         _announce(store, shared)
 
 
-def announce(store: ModelStore, shared: ModelAliases) -> None:
+def announce(store: ModelStore, shared: ModelAliases, *, known: int | None = None) -> None:
     """Let every machine know the aliases of this folder.
+
+    Args:
+        store: The folder.
+        shared: What the shop's database says.
+        known: Somebody's promotion after this revision of the database stays as it is.
 
     Raises:
         DataError: The database takes nothing now.
     """
     with _turn(store):
-        _announce(store, shared)
+        _announce(store, shared, known=known)
 
 
 def adopt(store: ModelStore, shared: ModelAliases, *, prod: str) -> None:
@@ -82,8 +87,8 @@ def note_seen(store: ModelStore, revision: int) -> None:
     draft.replace(store.root / _SEEN)
 
 
-def _announce(store: ModelStore, shared: ModelAliases) -> None:
-    note_seen(store, shared.write(store.aliases()))
+def _announce(store: ModelStore, shared: ModelAliases, *, known: int | None = None) -> None:
+    note_seen(store, shared.write(store.aliases(), known=known))
 
 
 def _has(store: ModelStore, version: str) -> bool:

@@ -116,7 +116,8 @@ def _learned(folder: Path, encoders: Mapping[str, str]) -> tuple[LearnedLikeness
     try:
         learned = load_likeness(folder)
     except ArtifactError as error:
-        return None, f"the learned likeness is left out: {error} Run: momentary train-likeness"
+        # It says what to do, and others say what to do then.
+        return None, f"the learned likeness is left out: {str(error).removesuffix('.')}"
     unlike = "" if learned is None else learned.unlike(encoders)
     if unlike:
         return None, f"the learned likeness is left out: {unlike}. Run: momentary train-likeness"

@@ -230,7 +230,7 @@ class Models:
                 return
             if revision == await asyncio.to_thread(seen, self._store):
                 # What this folder says besides was promoted here since, such as by a script.
-                await asyncio.to_thread(self._tell)
+                await asyncio.to_thread(self._tell, revision)
                 aliases = self._store.aliases()
             version = aliases.get(PROD)
             if version is not None and version != self._engine.model_version:
@@ -269,8 +269,8 @@ class Models:
     def _adopt_aliases(self) -> None:
         adopt(self._store, self._workspace.model_aliases, prod=self._engine.model_version)
 
-    def _tell(self) -> None:
-        announce(self._store, self._workspace.model_aliases)
+    def _tell(self, known: int) -> None:
+        announce(self._store, self._workspace.model_aliases, known=known)
 
     async def _bring(self, version: str) -> None:
         """Read a model, try it, and let it answer from the next tick on."""
