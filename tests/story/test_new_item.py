@@ -5,6 +5,7 @@ import base64
 import contextlib
 import http.client
 import json
+import math
 import random
 import time
 
@@ -250,10 +251,17 @@ def test_every_worker_knows_a_new_item_within_a_second(toys):
         with _workers(toys) as both:
             said(both[n], "PUT", f"/v1/items/warm-{n}", put("red", 80 + n, "picture"))
         _wait(lambda n=n: toys.call("GET", f"/v1/items/warm-{n}/content")["placed"])
-    with _workers(toys) as both:
-        # Another program may take the processor for a while, but not every time.
-        tries = (_known_s(both[n % 2], both, f"team-{n}", n) for n in range(8))
-        assert any(seconds <= WITHIN_S for seconds in tries)
+    # Another program may take the processor for a while, but not every time.
+    assert any(_try_s(toys, n) <= WITHIN_S for n in range(8))
+
+
+def _try_s(shop, n):
+    """Seconds of one try; no end of them if a connection was silent for too long beside it."""
+    try:
+        with _workers(shop) as both:
+            return _known_s(both[n % 2], both, f"team-{n}", n)
+    except ConnectionError:
+        return math.inf
 
 
 @contextlib.contextmanager
