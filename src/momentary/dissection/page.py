@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from momentary.dissection.findings import Findings
-from momentary.dissection.selectivity import TIMES_CHANCE
+from momentary.dissection.selectivity import TIMES_CHANCE, Answers
 
 
 def document(
@@ -67,6 +67,21 @@ def table(layers: Sequence[Findings], *, own: str, nothing: str) -> str:
         f"{''.join(rows)}</tbody></table></div><p class=dim>A claim takes {TIMES_CHANCE:g} times "
         f"the highest share of {nothing}, and more than one or two units.</p>"
     )
+
+
+def answered(found: Answers, unit: int, names: Sequence[str]) -> str:
+    """What one unit answers to, and how clearly.
+
+    Args:
+        found: Of its layer.
+        unit: Which.
+        names: HTML, by label.
+    """
+    says = f"{names[found.label[unit]]} {found.area[unit]:.2f}"
+    second = int(found.second[unit])
+    if second < 0:
+        return says
+    return f"two labels: {says} and {names[second]} {found.second_area[unit]:.2f}"
 
 
 def chooser(label_names: Sequence[str]) -> str:

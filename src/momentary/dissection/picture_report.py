@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from momentary.dissection.page import chooser, document, table, uri
+from momentary.dissection.page import answered, chooser, document, table, uri
 from momentary.dissection.pictures import PictureLayer, PictureStudy
 from momentary.dissection.selectivity import SELECTIVE
 from momentary.encoders.bottlenecks import Reach
@@ -91,15 +91,13 @@ def _section(study: PictureStudy, layer: PictureLayer, strongest: IntArray) -> s
     names = [html.escape(name) for name in study.label_names]
     cards = []
     for unit in np.argsort(-found.area, kind="stable"):
-        label, second = int(found.label[unit]), int(found.second[unit])
-        says = f"{names[label]} {found.area[unit]:.2f}"
-        if second >= 0:
-            says = f"two labels: {says} and {names[second]} {found.second_area[unit]:.2f}"
+        says = answered(found, int(unit), names)
         shots = "".join(
             _shot(study, layer, picture=int(picture), unit=int(unit)) for picture in strongest[unit]
         )
         cards.append(
-            f'<article class="unit" data-labels="{label} {second}"><div class="words">'
+            f'<article class="unit" data-labels="{found.label[unit]} {found.second[unit]}">'
+            '<div class="words">'
             f"<h3>Unit {unit}</h3><div>{says}</div>"
             f'<div class="dim">by mean: {names[by_mean.label[unit]]} {by_mean.area[unit]:.2f}</div>'
             f'<div class="shots">{shots}</div></div></article>'

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from momentary.dissection.page import chooser, document, table, uri
+from momentary.dissection.page import answered, chooser, document, table, uri
 from momentary.dissection.selectivity import SELECTIVE
 from momentary.dissection.study import Layer, Study
 from momentary.types import FloatArray, IntArray
@@ -134,17 +134,15 @@ def _section(
     names = [html.escape(name) for name in study.held_out.label_names]
     cards = []
     for unit in np.argsort(-found.area, kind="stable"):
-        label, second = int(found.label[unit]), int(found.second[unit])
-        says = f"{names[label]} {found.area[unit]:.2f}"
-        if second >= 0:
-            says = f"two labels: {says} and {names[second]} {found.second_area[unit]:.2f}"
+        says = answered(found, int(unit), names)
         excerpts = "".join(
             _excerpt(study, layer, row=int(row), unit=int(unit), seconds_a_frame=seconds_a_frame)
             for row in rows[unit]
         )
         drawn = "" if filters is None else _filter(filters[unit], bands_hz)
         cards.append(
-            f'<article class="unit" data-labels="{label} {second}">{drawn}<div class="words">'
+            f'<article class="unit" data-labels="{found.label[unit]} {found.second[unit]}">'
+            f'{drawn}<div class="words">'
             f'<h3>Unit {unit}</h3><div>{says}</div><div class="excerpts">{excerpts}</div></div>'
             "</article>"
         )
