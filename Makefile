@@ -18,7 +18,7 @@ demo: setup
 	$(BIN)/momentary demo $(if $(filter 0,$(SERVE)),--no-serve)
 
 test: setup
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup
 	$(BIN)/ruff check

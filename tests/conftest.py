@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -17,6 +18,32 @@ from momentary.settings import StorageSettings
 
 _SCHEMAS = itertools.count()
 _KEPT = ("alembic_version", "log_version", "pulse")
+_FIRST = (
+    "models/test_gru4rec.py",
+    "docs/test_moments_guide.py",
+    "moments/test_commands.py",
+    "models/test_gru4rec_gradients.py",
+    "docs/test_content_guide.py",
+    "story/test_new_item.py",
+    "story/test_blend_reads_content.py",
+    "models/test_artifact.py",
+    "story/test_every_model.py",
+    "contract/test_laws.py",
+    "serving/test_app.py",
+    "data/test_compaction.py",
+    "docs/test_guide.py",
+    "serving/test_workers.py",
+)
+"""Files that take longest, so that two processes end together. What one of the first compiles is
+there for the others: two that need the same kernels do not begin at the same time."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Put the files that take longest first; the rest stays as it was."""
+    here = Path(__file__).parent
+    places = {here / file: place for place, file in enumerate(_FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture

@@ -268,7 +268,7 @@ def test_news_reaches_every_worker_and_a_silent_one_is_named(tmp_path, caplog):
                 each.listen({"item": follow})
             answers = await one.tell("item", b"tea")
             three.leave()
-            late = await two.tell("item", b"milk", patience_s=0.05)
+            late = await two.tell("item", b"milk", patience_s=1.0)
             for each in (one, two):
                 each.leave()
             return answers, late, heard
