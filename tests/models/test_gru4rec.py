@@ -232,9 +232,9 @@ def test_advancing_leaves_the_callers_states_alone():
     np.testing.assert_array_equal(states, np.zeros((2, 5), dtype=np.float32))
 
 
-@pytest.mark.parametrize("units", [(5,), (6, 5)])
+@pytest.mark.parametrize("units", [(5,), (6, 5), (6, 7, 5)])
 def test_click_by_click_scores_as_the_whole_session(units):
-    model = fitted(units=units)
+    model = drawn(units=units)
     states = model.start(1)
     for item in (3, 1, 6):
         states = model.advance(states, np.array([item]))
