@@ -230,7 +230,7 @@ def _train(  # noqa: PLR0913 - each says something else
     b1, b2 = (torch.zeros(size, requires_grad=True) for size in (config.hidden, values))
     scale = float(np.sqrt(wide))  # rows of length about 1 become numbers of size about 1
     adam = torch.optim.AdamW(
-        [w1, b1, w2, b2], lr=config.learning_rate, weight_decay=config.weight_decay
+        [w1, b1, w2, b2], lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     known = np.any(np.stack([each >= 0 for each in labels.values()]), axis=0)
     rows = np.flatnonzero(known)
