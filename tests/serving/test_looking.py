@@ -1,5 +1,6 @@
 """The process that looks at media ends with the service, whatever ended that."""
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -7,6 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+
+from momentary.encoders.media import MediaLimits
+from momentary.serving.looking import Looker
 
 SERVICE = """
 import asyncio
@@ -24,6 +28,26 @@ async def main():
 
 if __name__ == "__main__":
     asyncio.run(main())
+"""
+
+
+ENDS = """
+import asyncio
+import os
+
+from momentary.encoders.media import MediaLimits
+from momentary.serving.looking import Looker
+
+
+async def main():
+    looker = Looker(MediaLimits())
+    await looker.look("image", b"no picture")
+    looker.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
+    os._exit(0)
 """
 
 
@@ -50,3 +74,20 @@ def test_no_process_stays_behind_when_the_service_is_killed(tmp_path):
     while any(lives(pid) for pid in started) and time.monotonic() < end:
         time.sleep(0.05)
     assert not [pid for pid in started if lives(pid)]
+
+
+def test_an_end_as_a_worker_ends_leaves_no_semaphores(tmp_path):
+    (tmp_path / "worker.py").write_text(ENDS)
+    ended = subprocess.run(
+        [sys.executable, tmp_path / "worker.py"], capture_output=True, text=True, timeout=60
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_encoders_that_take_too_long_to_load_are_given_up():
+    async def warmed():
+        looker = Looker(MediaLimits(), most_s=0.001)
+        await looker.warm(["image"])
+        return looker._pool
+
+    assert asyncio.run(warmed()) is None

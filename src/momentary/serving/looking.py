@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from momentary.encoders.media import MediaLimits
 from momentary.encoders.protocol import Modality
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
     from momentary.encoders.defaults import Kit
+
+
+_END_S = 5.0
+"""Longest wait for the end of a process that was killed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +77,10 @@ class Looker:
             )
             return await asyncio.wait_for(waiting, self._most_s)
         except TimeoutError:
-            self.close()
+            self._stop()
             return Seen(reason=f"it took longer than {self._most_s:g} s to read.")
         except BrokenProcessPool:
-            self.close()
+            self._stop()
             return Seen(reason="its decoder broke down.")
 
     async def warm(self, modalities: Sequence[Modality]) -> None:
@@ -84,22 +88,33 @@ class Looker:
         for modality in modalities:
             async with self._turn:
                 try:
-                    await asyncio.wrap_future(
+                    waiting = asyncio.wrap_future(
                         self._started().submit(_warm, modality, self.models.get(modality))
                     )
-                except BrokenProcessPool:
-                    self.close()
+                    await asyncio.wait_for(waiting, self._most_s)
+                except (TimeoutError, BrokenProcessPool):
+                    self._stop()
                     return
 
     def close(self) -> None:
-        """Stop the process at once."""
+        """Stop the process at once, and wait for what goes with it."""
+        thread = self._stop()
+        # Its thread gives back the semaphores, which a worker that ends before it would leak.
+        if thread is not None:
+            thread.join(_END_S)
+
+    def _stop(self) -> threading.Thread | None:
+        """Stop the process at once; the thread that cleans up behind it."""
         pool, self._pool = self._pool, None
         if pool is None:
-            return
-        processes = list((pool._processes or {}).values())  # noqa: SLF001 - no public way to stop
+            return None
+        # There is no public way to stop, nor to wait a limited time.
+        processes = list((pool._processes or {}).values())  # noqa: SLF001
+        thread = cast("threading.Thread | None", pool._executor_manager_thread)  # noqa: SLF001
         pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             process.kill()
+        return thread
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
