@@ -19,7 +19,7 @@ from momentary.models.protocol import Factored
 from momentary.settings import IndexChoice
 from momentary.types import Progress, silent
 
-WORTH_ITEMS = 200_000
+WORTH_ITEMS = 400_000
 """From so many items on a walk saves CPU for a tick of many, too; see decision 0007."""
 
 _LOGGER = logging.getLogger(__name__)
