@@ -3,18 +3,22 @@
 1,500 queries stand for items that nobody described: only their photo is read, or photo and title.
 800 other photos choose settings; the rest is the gallery. Rows say what each method reads:
 "photo" reads pixels alone; "learned" reads pixels alone, too, by a network that learned from the
-labels of the gallery; a label of a query is never read, only scored.
+labels of the gallery; a label of a query is never read, only scored. "gaps filled by titles" learns
+what a title names where the gallery's label was removed, as `momentary train-likeness` does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 import momentary.models.likeness as likeness
+import momentary.recommend.naming as naming
 from benchmarks.content_runs import kept
 from benchmarks.content_vectors import picture_vectors, table, text_vectors
 from benchmarks.report import Row, data_folder, finish_part, sha256
@@ -42,6 +46,8 @@ TAGS_WEIGHT = 2.0
 """Of .5, 1 and 2 the best on tried photos of seed 0, whatever share of the tags was removed."""
 _FULL_VIEWS = ("photo", "hues", "title")
 _FULL = "photo, colours and title"
+_FILLED = ", gaps filled by titles"
+_GAPS = ("", _FILLED)
 _TAGGED = f"{_FULL}, and the tags of the query itself"
 
 
@@ -52,10 +58,14 @@ class Products:
     Attributes:
         views: Vectors by name. Shapes (products, width).
         labels: By kind, from 0. Shapes (products,).
+        values: By kind, what the labels mean, by number.
+        titles: Of the products.
     """
 
     views: Mapping[str, FloatArray]
     labels: Mapping[str, IntArray]
+    values: Mapping[str, tuple[str, ...]]
+    titles: tuple[str, ...]
 
     def taken(self, names: Sequence[str], rows: IntArray) -> dict[str, FloatArray]:
         """Some views of some products."""
@@ -88,23 +98,22 @@ def load(cache: Path) -> Products:
     """Read the set; photos and titles are encoded once."""
     rows = table(DATA_SET)
     photos = [row["image"] for row in rows]
+    titles = tuple(row["productDisplayName"] for row in rows)
     lab = picture_vectors(DATA_SET, photos, LabColours(), cache=cache)
+    found = {
+        kind: np.unique([row[column] for row in rows], return_inverse=True)
+        for kind, column in _COLUMNS.items()
+    }
     return Products(
         views={
             "photo": picture_vectors(DATA_SET, photos, EfficientNetLite(), cache=cache),
             "colours": lab,
             "hues": picture_vectors(DATA_SET, photos, ColourHistogram(), cache=cache),
-            "title": text_vectors(
-                DATA_SET,
-                [row["productDisplayName"] for row in rows],
-                SentenceEncoder(),
-                cache=cache,
-            ),
+            "title": text_vectors(DATA_SET, titles, SentenceEncoder(), cache=cache),
         },
-        labels={
-            kind: np.unique([row[column] for row in rows], return_inverse=True)[1].astype(np.int64)
-            for kind, column in _COLUMNS.items()
-        },
+        labels={kind: codes.astype(np.int64) for kind, (_, codes) in found.items()},
+        values={kind: tuple(map(str, values)) for kind, (values, _) in found.items()},
+        titles=titles,
     )
 
 
@@ -168,26 +177,55 @@ def _index(products: Products, parts: Parts, views: Sequence[str]) -> ContentInd
 
 def _learned(products: Products, parts: Parts, *, seed: int, cache: Path) -> dict[str, FloatArray]:
     found = {}
-    for views, name in ((PHOTO, "learned, photo alone"), (TITLED, "learned, photo and title")):
-        for missing in MISSING:
-            labels = _without(products.labelled(parts.gallery), missing, seed=seed)
-
-            def embed(
-                views: Sequence[str] = views, labels: Mapping[str, IntArray] = labels
-            ) -> dict[str, FloatArray]:
-                model = Likeness(LEARNED).fit(
-                    products.taken(views, parts.gallery), labels, rng=np.random.default_rng(seed)
-                )
-                return {
-                    "queries": model.embed(products.taken(views, parts.queries)),
-                    "gallery": model.embed(products.taken(views, parts.gallery)),
-                }
-
-            what = f"fashion {LEARNED} {views} without {missing} seed {seed}"
-            vectors = kept(cache, what, embed, code=(likeness, colour))
-            similar = vectors["queries"] @ vectors["gallery"].T
-            found[f"{name}{_said(missing)}"] = similar
+    for (views, name), missing in product(
+        ((PHOTO, "learned, photo alone"), (TITLED, "learned, photo and title")), MISSING
+    ):
+        labels = _without(products.labelled(parts.gallery), missing, seed=seed)
+        what = f"fashion {LEARNED} {views} without {missing} seed {seed}"
+        code = (likeness, colour)
+        lessons = [("", what, labels, code)]
+        if missing:
+            filled = _filled(products, parts, labels)
+            lessons.append((_FILLED, f"{what} filled", filled, (*code, naming)))
+        for how, called, taught, read in lessons:
+            vectors = kept(
+                cache,
+                called,
+                partial(_embedded, products, parts, views=views, labels=taught, seed=seed),
+                code=read,
+            )
+            found[f"{name}{_said(missing)}{how}"] = vectors["queries"] @ vectors["gallery"].T
     return found
+
+
+def _embedded(
+    products: Products,
+    parts: Parts,
+    *,
+    views: Sequence[str],
+    labels: Mapping[str, IntArray],
+    seed: int,
+) -> dict[str, FloatArray]:
+    """Queries and gallery by what the gallery's labels teach."""
+    gallery = products.taken(views, parts.gallery)
+    model = Likeness(LEARNED).fit(gallery, labels, rng=np.random.default_rng(seed))
+    return {
+        "queries": model.embed(products.taken(views, parts.queries)),
+        "gallery": model.embed(gallery),
+    }
+
+
+def _filled(
+    products: Products, parts: Parts, labels: Mapping[str, IntArray]
+) -> dict[str, IntArray]:
+    """Labels with gaps filled by titles; the names of values that none of them has are unknown."""
+    titles = [products.titles[row] for row in parts.gallery.tolist()]
+    filled = {}
+    for kind, codes in labels.items():
+        there = set(codes.tolist())
+        values = [each if n in there else "" for n, each in enumerate(products.values[kind])]
+        filled[kind] = naming.filled_by_name(codes, titles, values)
+    return filled
 
 
 def _with_tags(products: Products, parts: Parts, *, seed: int) -> dict[str, FloatArray]:
@@ -263,11 +301,11 @@ def _losses(found: Mapping[tuple[str, str], Sequence[float]]) -> list[Row]:
 
     rows = []
     for missing in MISSING[1:]:
-        for method in ("learned, photo alone", "learned, photo and title"):
+        for method, how in product(("learned, photo alone", "learned, photo and title"), _GAPS):
             rows.append(
                 Row(
-                    what=f"fashion, {missing:.0%} of tags removed: what {method} keeps",
-                    value=mean(f"{method}{_said(missing)}") / mean(method),
+                    what=f"fashion, {missing:.0%} of tags removed: what {method}{how} keeps",
+                    value=mean(f"{method}{_said(missing)}{how}") / mean(method),
                     target=0.98,
                     peer="tags themselves",
                     peer_value=mean(f"tags of the query itself{_said(missing)}")

@@ -191,8 +191,9 @@ def train_likeness(
 ) -> None:
     """Learn from the items' attributes what counts when two items are called alike.
 
-    Whatever has content gains by it, above all pictures and new items that nobody described. It is
-    put to use unless it finds items of the same attributes worse than content alone.
+    Whatever has content gains by it, above all pictures and new items that nobody described. Where
+    an attribute is missing and the item's name tells it, it is learned from the name. It is put to
+    use unless it finds items of the same attributes worse than content alone.
 
     Example: momentary train-likeness --by category --by colour=2
     """
@@ -670,10 +671,10 @@ def _print_taught(taught: Taught) -> None:
     from rich.table import Table
 
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for column in ("attribute", "items", "values", "by content alone", "learned"):
+    for column in ("attribute", "items", "by name", "values", "by content alone", "learned"):
         table.add_column(column)
     for name, each in taught.figures.items():
-        counts = f"{each['items']:,.0f}", f"{each['values']:,.0f}"
+        counts = [f"{each[count]:,.0f}" for count in ("items", "named", "values")]
         table.add_row(escape(name), *counts, f"{each['plain']:.1%}", f"{each['learned']:.1%}")
     stdout.print(table)
     for name, why in taught.left_out.items():

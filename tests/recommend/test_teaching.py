@@ -1,5 +1,6 @@
 """What a shop calls alike is learned from its own tags, checked on hidden ones, kept and used."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -84,6 +85,29 @@ def test_what_nothing_tells_is_left_out_where_each_value_is_as_frequent_as_the_o
     found = learn_likeness(encoded(views, tags | turns), rng=np.random.default_rng(3), config=QUICK)
     assert "maker" in found.left_out
     assert "the most frequent value of 33%" in found.left_out["maker"]
+
+
+def test_where_tags_are_missing_what_names_say_is_learned():
+    """One item in eight has its tag; of the others nine in ten say their kind by name."""
+    views, tags = shop(400, seed=4)
+    noise = np.array([4.0] * 8 + [1.0] * 5, dtype=np.float32)  # pictures that need many examples
+    bare = encoded({"image": views["image"] * noise}, tags, known=8)
+    names = [f"A {kind}" if n % 10 else "A gift" for n, kind in enumerate(tags["kind"])]
+    items = [
+        Item(item_id=item.item_id, name=name) for item, name in zip(bare.items, names, strict=True)
+    ]
+    queries, wanted = shop(200, seed=7)
+    near, filled = {}, {}
+    for how, shown in (("bare", bare), ("named", replace(bare, items=tuple(items)))):
+        found = learn_likeness(shown, by={"kind": 1.0}, rng=np.random.default_rng(1), config=QUICK)
+        index = replace(bare, attributes={}).index(learned=found.learned)
+        asked = {"image": queries["image"] * noise}
+        near[how] = agreement(index, asked, wanted["kind"], tags["kind"])
+        filled[how] = found.figures["kind"]["named"]
+        assert found.figures["kind"]["items"] == 50
+    gaps = sum(n % 8 != 0 and n % 10 != 0 for n in range(400))
+    assert filled == {"bare": 0, "named": gaps}
+    assert near["named"] > near["bare"] + 0.05, near
 
 
 def test_a_query_that_lacks_a_view_is_still_understood(taught):

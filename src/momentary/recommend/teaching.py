@@ -7,6 +7,9 @@ the ten nearest of the others are found by its content alone, with and without t
     agreement of a kind = mean over hidden items of the share of the ten (of as many as there are,
                           where fewer have it) that have the item's value
 
+A tag that is missing is filled where the item's name tells it (`recommend.naming`); agreement is
+measured on tags that somebody gave, never on filled ones.
+
 An attribute stays if the network tells it better than always saying the most frequent value, by two
 standard errors: what is told by luck alone would be claimed of every item. What was learned is of
 use unless it lowers the mean agreement by more than a hundredth. The weights of the views are
@@ -26,6 +29,7 @@ from momentary.models.learned_likeness import LEARNED, LearnedLikeness
 from momentary.models.likeness import Likeness, LikenessConfig
 from momentary.recommend.content import ContentIndex
 from momentary.recommend.encoded import Encoded
+from momentary.recommend.naming import filled_by_name
 from momentary.types import FloatArray, IntArray, Progress, silent
 
 LEAST_NAMED = 5
@@ -52,8 +56,8 @@ class Taught:
 
     Attributes:
         learned: To be put to use; None where it is worse than content alone.
-        figures: By attribute, "items" that have it, "values", and the agreement "plain" and
-            "learned"; see the module.
+        figures: By attribute, "items" that have it, "named" ones whose name filled it, "values",
+            and the agreement "plain" and "learned"; see the module.
         left_out: Attributes that were not learned, and why.
     """
 
@@ -64,9 +68,16 @@ class Taught:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Labels:
-    """One attribute as numbers, -1 where unknown or rare. Shape (items,)."""
+    """One attribute as numbers.
+
+    Attributes:
+        codes: -1 where unknown or rare. Shape (items,).
+        taught: The same with gaps filled by the items' names; the network learns these.
+        values: By number.
+    """
 
     codes: IntArray
+    taught: IntArray
     values: tuple[str, ...]
 
 
@@ -157,7 +168,7 @@ class _Lesson:
         weights: Mapping[str, float] | None = None,
     ) -> LearnedLikeness:
         """What some of the items teach."""
-        labelled = np.any([each.codes[rows] >= 0 for each in kinds.values()], axis=0)
+        labelled = np.any([each.taught[rows] >= 0 for each in kinds.values()], axis=0)
         count = max(int(np.count_nonzero(labelled)), 1)
         batch = int(np.clip(count // 4, 2, self.config.batch_size))
         epochs = max(self.config.epochs, _LEAST_STEPS // max(count // batch, 1))
@@ -165,7 +176,7 @@ class _Lesson:
         own = {name: weighed[name] for name in kinds if name in weighed}
         model = Likeness(replace(self.config, batch_size=batch, epochs=epochs, weights=own)).fit(
             {name: each[rows] for name, each in self.views.items()},
-            {name: each.codes[rows] for name, each in kinds.items()},
+            {name: each.taught[rows] for name, each in kinds.items()},
             values={name: len(each.values) for name, each in kinds.items()},
             rng=rng,
             progress=progress,
@@ -198,20 +209,22 @@ def _kinds(
                 f"no attribute {name!r} groups the items; there are: {there}. An attribute whose "
                 "values hardly any two items share cannot be learned."
             )
+    names = [encoded.items[row].name for row in rows.tolist()]
     found: dict[str, _Labels] = {}
     left_out: dict[str, str] = {}
     for name, column in encoded.attributes.items():
         if name in _NOT_TELLING or (by is not None and name not in by):
             continue
-        values, codes = np.unique(
-            np.array(["" if each is None else str(each) for each in column[rows]]),
-            return_inverse=True,
-        )
-        counts = np.bincount(codes, minlength=len(values))
-        kept = np.flatnonzero((counts >= LEAST_NAMED) & (values != ""))
-        place = np.full(len(values), -1, dtype=np.int64)
+        texts = np.array(["" if each is None else str(each) for each in column[rows]])
+        values, codes = np.unique(texts, return_inverse=True)
+        told = np.where(texts == "", -1, codes)
+        filled = filled_by_name(told, names, values.tolist())
+        counts = np.bincount(filled[filled >= 0], minlength=len(values))
+        kept = np.flatnonzero(counts >= LEAST_NAMED)
+        # One more place, which unknown values take: they stand at -1.
+        place = np.full(len(values) + 1, -1, dtype=np.int64)
         place[kept] = np.arange(len(kept))
-        known = int(counts[kept].sum())
+        known = int((place[told] >= 0).sum())
         if len(kept) < 2:
             left_out[name] = f"no two values that {LEAST_NAMED} items have"
         elif known < LEAST_ITEMS:
@@ -219,7 +232,9 @@ def _kinds(
         elif len(kept) > _MOST_VALUES:
             left_out[name] = f"{len(kept):,} values; at most {_MOST_VALUES:,} are learned"
         else:
-            found[name] = _Labels(codes=place[codes], values=tuple(map(str, values[kept])))
+            found[name] = _Labels(
+                codes=place[told], taught=place[filled], values=tuple(map(str, values[kept]))
+            )
     return found, left_out
 
 
@@ -327,6 +342,7 @@ def _weighed(
     figures = {
         name: {
             "items": float((labels.codes >= 0).sum()),
+            "named": float(((labels.codes < 0) & (labels.taught >= 0)).sum()),
             "values": float(len(labels.values)),
             "plain": round(before[name], 4),
             "learned": round(best[name], 4),
